@@ -1,0 +1,1 @@
+"""archlang: a compiler-style language for neural network architectures."""

@@ -1,0 +1,74 @@
+"""Ops that join several tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from archlang.ir.types import TensorType
+from archlang.ops.base import Cost, Op, ShapeError
+
+
+@dataclass(frozen=True)
+class Join(Op):
+    """Elementwise over tensors of equal shape; an image may also meet one value per channel (C, 1, 1)."""
+
+    arity: ClassVar[int | None] = None
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        largest = max(xs, key=lambda x: x.size)
+        for x in xs:
+            if x.shape != largest.shape and not _broadcasts(x, largest):
+                what = "channels do not" if x.channels != largest.channels else "shapes do not"
+                raise ShapeError(f"{what} agree in `{self.name}`: " + " and ".join(map(str, xs)), code="E0312")
+        return largest
+
+    def cost(self, xs: Sequence[TensorType], y: TensorType) -> Cost:
+        return Cost(flops=(len(xs) - 1) * y.size)
+
+
+def _broadcasts(x: TensorType, to: TensorType) -> bool:
+    return to.is_image and x.is_image and x.shape == (to.channels, 1, 1)
+
+
+@dataclass(frozen=True)
+class Add(Join, name="add"):
+    """Sum."""
+
+
+@dataclass(frozen=True)
+class Mul(Join, name="mul"):
+    """Product."""
+
+
+@dataclass(frozen=True)
+class Mean(Join, name="mean"):
+    """Arithmetic mean of the inputs."""
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        if any(x.shape != xs[0].shape for x in xs):
+            raise ShapeError("shapes do not agree in `mean`: " + " and ".join(map(str, xs)), code="E0312")
+        return xs[0]
+
+    def cost(self, xs: Sequence[TensorType], y: TensorType) -> Cost:
+        return Cost(flops=len(xs) * y.size)
+
+
+@dataclass(frozen=True)
+class Concat(Op, name="concat"):
+    """Concatenation along the channels of images, the features of vectors, the features of sequences."""
+
+    arity: ClassVar[int | None] = None
+
+    def infer(self, *xs: TensorType) -> TensorType:
+        first = xs[0]
+        rest = first.shape[1:] if first.is_image else first.shape[:-1]
+        for x in xs[1:]:
+            if x.rank != first.rank or (x.shape[1:] if x.is_image else x.shape[:-1]) != rest:
+                raise ShapeError("sizes do not agree in `concat`: " + " and ".join(map(str, xs)), code="E0312")
+        channels = sum(x.channels for x in xs)
+        return TensorType((channels, *rest) if first.is_image else (*rest, channels))
+
+    def cost(self, xs: Sequence[TensorType], y: TensorType) -> Cost:
+        return Cost()

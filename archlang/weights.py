@@ -1,0 +1,164 @@
+"""Weights: a map from a parameter's name to its array, in PyTorch's layout, the same for every backend.
+
+The names are those of the state dict of the generated PyTorch: node name, dot, local name.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archlang.errors import fail, missing_extra, nearest
+from archlang.files import write_whole
+from archlang.ir.graph import Graph, Node
+from archlang.ops.base import Param
+from archlang.ops.norm import BatchNorm
+
+Array = NDArray[np.float32]
+Weights = Mapping[str, Array]
+
+
+def specs(graph: Graph) -> dict[str, Param]:
+    """Every parameter and buffer of the network by its full name."""
+    found: dict[str, Param] = {}
+    for node, types in graph.modules():
+        for local, param in node.op.params(*types).items():
+            found[f"{node.name}.{local}"] = param
+    return found
+
+
+def initial(graph: Graph, seed: int = 0) -> dict[str, Array]:
+    """Fresh weights as training starts from them. Each array depends on the seed and its own name alone."""
+    return {name: _initial(param, _generator(seed, name)) for name, param in specs(graph).items()}
+
+
+def random(graph: Graph, seed: int = 0) -> dict[str, Array]:
+    """Weights for comparing backends: biases and BatchNorm statistics are random too, since fresh ones hide bugs."""
+    weights = {}
+    for name, param in specs(graph).items():
+        generator = _generator(seed, name)
+        value = _initial(param, generator)
+        if param.init in ("zeros", "ones"):
+            value = value + generator.uniform(-0.3, 0.3, param.shape).astype(np.float32)
+        weights[name] = value
+    return weights
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _initial(param: Param, generator: np.random.Generator) -> Array:
+    if param.init == "he":
+        fan_out = param.shape[0] * int(np.prod(param.shape[2:]))
+        return generator.normal(0.0, (2.0 / fan_out) ** 0.5, param.shape).astype(np.float32)
+    if param.init in ("linear", "normal"):
+        std = 0.01 if param.init == "linear" else 0.02
+        return generator.normal(0.0, std, param.shape).astype(np.float32)
+    value = {"zeros": 0.0, "ones": 1.0}.get(param.init)
+    return np.full(param.shape, float(param.init) if value is None else value, np.float32)
+
+
+def folded(node: Node, weights: Weights) -> tuple[Array, Array | None]:
+    """Weight and bias of a convolution or linear layer with the BatchNorm that was fused into it multiplied in.
+
+    w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps), per output channel (in float64).
+    """
+    weight = weights[f"{node.name}.weight"]
+    bias = weights.get(f"{node.name}.bias")
+    norm = next((part for part in node.fused if isinstance(part.op, BatchNorm)), None)
+    if norm is None:
+        return weight, bias
+    assert isinstance(norm.op, BatchNorm)
+    gain, offset = batch_norm_affine(norm, weights)
+    shift = offset if bias is None else offset + bias * gain
+    scaled = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
+    return scaled.astype(np.float32), shift.astype(np.float32)
+
+
+def batch_norm_affine(node: Node, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A BatchNorm in evaluation mode as x * gain + offset, per channel, in float64."""
+    assert isinstance(node.op, BatchNorm)
+    get = {
+        local: weights[f"{node.name}.{local}"].astype(np.float64)
+        for local in ("weight", "bias", "running_mean", "running_var")
+    }
+    gain = get["weight"] / np.sqrt(get["running_var"] + node.op.eps)
+    return gain, get["bias"] - get["running_mean"] * gain
+
+
+def checked(graph: Graph, weights: Mapping[str, Any], source: str = "the weights") -> dict[str, Array]:
+    """The network's own arrays out of `weights`, as float32. Raises ArchError where one is missing, has the wrong
+    shape, is not finite, or belongs to no module. PyTorch's `num_batches_tracked` is passed over."""
+    wanted = specs(graph)
+    found: dict[str, Array] = {}
+    for name, param in wanted.items():
+        if name not in weights:
+            raise fail(
+                "E0601", f"{source}: there is no `{name}`, which {graph.name} needs", help=nearest(name, weights)
+            )
+        value = np.asarray(weights[name], np.float32)
+        if value.shape != param.shape:
+            shapes = f"has shape {_shape(value.shape)}, but {graph.name} needs {_shape(param.shape)}"
+            raise fail("E0602", f"{source}: `{name}` {shapes}", help="are these the weights of another variant?")
+        if not np.isfinite(value).all():
+            raise fail("E0603", f"{source}: `{name}` holds values that are not finite")
+        found[name] = value
+    extra = [name for name in weights if name not in wanted and not name.endswith("num_batches_tracked")]
+    if extra:
+        raise fail("E0604", f"{source}: {graph.name} has no `{extra[0]}`", help=nearest(extra[0], wanted))
+    return found
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "()"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The arrays of a .safetensors file, or of a .pt / .pth state dict (read with `weights_only`)."""
+    if not path.exists():
+        raise fail("E0605", f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    if path.suffix in (".pt", ".pth"):
+        return _load_torch(path)
+    raise fail("E0606", f"{path}: weights are read from .safetensors, .pt or .pth files")
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, ValueError, KeyError, OSError, MemoryError) as error:
+        raise fail("E0607", f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _load_torch(path: Path) -> dict[str, Any]:
+    try:
+        import torch
+    except ImportError as error:
+        raise missing_extra("reading a .pt file", "torch") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, among them pickle's own
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise fail("E0607", f"{path} is not a state dict that can be read safely: {first}") from error
+    if not isinstance(state, Mapping):
+        raise fail("E0607", f"{path} holds a {type(state).__name__}, not a state dict")
+    state = state.get("state_dict", state)
+    return {str(name): value.float().numpy() for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def save(weights: Mapping[str, Any], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all."""
+    from safetensors.numpy import save as to_bytes
+
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+    write_whole(path, to_bytes(arrays, metadata))
