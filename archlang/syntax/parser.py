@@ -314,6 +314,9 @@ class _TreeBuilder(Transformer[Token, Any]):
     def search(self, c: list[Any]) -> tree.SearchDef:
         return tree.SearchDef(self._span(c[0], c[-1]), self._defined(c[1]), c[2], tuple(c[3:]))
 
+    def expect_item(self, c: list[Any]) -> tree.ExpectItem:
+        return tree.ExpectItem(self._span(c[0], c[1]), c[1])
+
     def start(self, c: list[Any]) -> list[Any]:
         return c
 

@@ -347,6 +347,7 @@ _ONE_LINE: dict[type[tree.Node], Callable[..., str]] = {
     tree.ChoiceDef: _choice_def,
     tree.ConstDef: lambda i: f"{i.name.id} = {print_expr(i.value)}",
     tree.NetAlias: _alias,
+    tree.ExpectItem: lambda i: f"expect {print_expr(i.condition)}",
 }
 
 _ITEM: dict[type[tree.Node], Callable[..., None]] = {

@@ -404,7 +404,14 @@ class SearchDef(Node):
     lines: tuple[SearchLine, ...]
 
 
-Item = Import | FnDef | ChoiceDef | ConstDef | BlockDef | NetDef | NetAlias | Variants | SearchDef
+@dataclass(frozen=True, slots=True)
+class ExpectItem(Node):
+    """`expect EfficientNet.b0.params == 5288548`, at the top of a file."""
+
+    condition: Expr
+
+
+Item = Import | FnDef | ChoiceDef | ConstDef | BlockDef | NetDef | NetAlias | Variants | SearchDef | ExpectItem
 
 
 @dataclass(frozen=True)

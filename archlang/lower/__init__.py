@@ -1,0 +1,23 @@
+"""Program -> Graph: parameters, repeats, cells, choices; instances of blocks are elaborated once."""
+
+from archlang.lower.module import LIBRARY, Loader, Module, read_source
+from archlang.lower.nets import Lowered, default_net, expression, lower, metrics, net_named
+from archlang.lower.session import Decision, Memo, Session
+from archlang.lower.values import NetValue
+
+__all__ = [
+    "LIBRARY",
+    "Decision",
+    "Loader",
+    "Lowered",
+    "Memo",
+    "Module",
+    "NetValue",
+    "Session",
+    "default_net",
+    "expression",
+    "lower",
+    "metrics",
+    "net_named",
+    "read_source",
+]

@@ -1,0 +1,810 @@
+"""Elaborates bodies: statements act on the current value and add nodes to a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+
+from archlang.errors import ArchError, Diagnostic, Label, fail
+from archlang.ir.graph import Scope as GraphScope
+from archlang.ir.types import TensorType
+from archlang.lower import builtins
+from archlang.lower.expressions import Expressions, named, parameter_names
+from archlang.lower.module import Module
+from archlang.lower.region import CallStep, Region, Step
+from archlang.lower.session import MAX_OPS, Defaults, Session
+from archlang.lower.values import (
+    Applied,
+    Block,
+    Builtin,
+    Chain,
+    Closure,
+    FnValue,
+    Late,
+    NetValue,
+    Repeat,
+    Scope,
+    Tensor,
+    Value,
+    again,
+    is_step,
+    kind_of,
+)
+from archlang.ops.base import Op, ShapeError
+from archlang.ops.join import Add, Mul
+from archlang.ops.regularize import DropPath
+from archlang.ops.shape import Input
+from archlang.source import Span
+from archlang.syntax import tree
+
+
+class Body(Expressions):
+    """One body under elaboration: a net, an instance of a block, or (without nodes) an expression alone.
+
+    steps: what the region does so far. types: of the region's values. flow: the current value.
+    """
+
+    def __init__(self, session: Session, scope: Scope | Module, defaults: Defaults, inputs: Sequence[TensorType]) -> None:
+        self.session, self.scope, self.defaults = session, scope, defaults
+        self.types: list[TensorType] = list(inputs)
+        self.inputs = len(inputs)
+        self.steps: list[Step | CallStep] = []
+        self.flow: Tensor | None = None
+        self.given: list[Tensor] | None = None
+        self.prefix = ""
+        self.counts: dict[str, int] = {}
+        self.names: set[str] = set()
+        self.scopes: dict[str, GraphScope] = {}
+        self.residuals = 0
+        self.residual = 0
+        self.ops = 0
+        self.locals: dict[str, int | float] = {}
+        self.outputs: list[tuple[str, Tensor]] = []
+        self.aux: list[tuple[str, int]] = []
+        self.expectations: list[tuple[tree.Expect, Scope | Module]] = []
+
+    # names of modules
+
+    def fresh(self, kind: str) -> str:
+        """A free module name: `conv1`, `conv2`, `relu6_1`; within a sequence `0`, `1`."""
+        if self.prefix.endswith("!"):  # a sequence: its ops are numbered
+            kind = ""
+        number = self.counts.get(self.prefix + kind, 0 if kind == "" else 1)
+        while True:
+            name = f"{kind}_{number}" if kind[-1:].isdigit() else f"{kind}{number}"
+            number += 1
+            if self._path(name) not in self.names:
+                self.counts[self.prefix + kind] = number
+                return name
+
+    def _path(self, name: str) -> str:
+        return self.prefix.replace("!", "") + name
+
+    def _claim(self, name: str, span: Span) -> str:
+        path = self._path(name)
+        if path in self.names:
+            raise fail("E0203", f"two modules are called `{path}`", span, help="give them different names")
+        self.names.add(path)
+        return path
+
+    @contextmanager
+    def within(self, name: str, scope: GraphScope, sequence: bool = False) -> Iterator[None]:
+        """Name the modules made in the body `name.…`."""
+        path = self._claim(name, scope.span) if scope.span else self._path(name)
+        self.scopes[path] = scope
+        before, self.prefix = self.prefix, f"{path}.{'!' if sequence else ''}"
+        try:
+            yield
+        finally:
+            self.prefix = before
+
+    # nodes
+
+    def emit(self, op: Op, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
+        """Add an op. Raises ArchError, located at `span`, where the tensors do not fit."""
+        inputs = [tensor.type for tensor in tensors]
+        try:
+            type_ = inputs[0] if _is_late(op) else op.infer(*inputs)
+        except ShapeError as error:
+            raise ArchError(Diagnostic(error.code, error.message, span, help=error.help)) from None
+        if self.ops + 1 > MAX_OPS:
+            raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
+        name = self._claim(label or self.fresh(op.name), span)
+        self.steps.append(Step(op, tuple(tensor.ref for tensor in tensors), type_, name, span, self.residual))
+        self.ops += 1
+        return self._value(type_)
+
+    def _value(self, type_: TensorType) -> Tensor:
+        self.types.append(type_)
+        return Tensor(len(self.types) - 1, type_)
+
+    def follow(self, value: Tensor, norm: Value, act: Value, span: Span, name: str) -> Value:
+        """The norm and the activation of a convolution or linear layer called `name`.
+
+        `conv2` is followed by the next free `bn`, a named one by `name_bn` and `name_act`.
+        """
+        own = name.rstrip("0123456789") not in ("conv", "dwconv", "linear", "")
+        result: Value = value
+        for step, suffix in ((norm, "bn"), (act, "act")):
+            if step is not None:
+                label = f"{name}_{suffix}" if own and _is_single(step) else ""
+                result = self.apply(self.step(step, span), (result,), span, label)
+        return result
+
+    # applying steps
+
+    def apply(self, step: Value, tensors: tuple[Tensor, ...], span: Span, label: str = "") -> Value:
+        """The result of a step on tensors. label: the module's name, where one was given."""
+        if isinstance(step, Applied):
+            return self._apply_call(step, tensors, span, label)
+        if isinstance(step, Closure):
+            return self._in_flow(tensors[0], lambda: self._closure(step, tensors[0], label))
+        if isinstance(step, Chain):
+            for i, part in enumerate(step.steps):
+                last = i == len(step.steps) - 1
+                tensors = self._as_tensors(self.apply(part, tensors, part.span, label if last else ""), part.span)
+            return tensors[0] if len(tensors) == 1 else tensors
+        if isinstance(step, Repeat):
+            return self._apply_repeat(step, tensors, label)
+        return self.apply(self.step(step, span), tensors, span, label)
+
+    def _as_tensors(self, value: Value, span: Span) -> tuple[Tensor, ...]:
+        values = value if isinstance(value, tuple) else (value,)
+        for item in values:
+            if not isinstance(item, Tensor):
+                raise fail("E0208", f"expected a tensor, but this is {kind_of(item)}", span)
+        return values
+
+    def _in_flow(self, value: Tensor, compute: Callable[[], Value]) -> Value:
+        before, self.flow = self.flow, value
+        try:
+            return compute()
+        finally:
+            self.flow = before
+
+    def _closure(self, step: Closure, value: Tensor, label: str) -> Value:
+        result = self.eval_in(step.expr, step.scope)
+        return result if isinstance(result, Tensor) else self.apply(self.step(result, step.span), (value,), step.span, label)
+
+    def through(self, value: Tensor, node: tree.Expr, label: str = "") -> Value:
+        """The flow with current value `value` goes through `node`: a step transforms it, a tensor replaces it."""
+        return self._in_flow(value, lambda: self._flow_step(value, node, label))
+
+    def _flow_step(self, value: Tensor | None, node: tree.Expr, label: str) -> Value:
+        if isinstance(node, tree.Pipe):
+            left = self._flow_step(value, node.left, "")
+            (tensor,) = self._as_tensors(left, node.left.span)
+            return self.through(tensor, node.right, label)
+        result = self.eval(node)
+        if is_step(result):
+            if value is None:
+                raise fail("E0209", "this step has nothing to act on", node.span, help="start with `input 3x224x224`")
+            return self.apply(self.step(result, node.span), (value,), node.span, label)
+        return result
+
+    def _apply_repeat(self, step: Repeat, tensors: tuple[Tensor, ...], label: str) -> Value:
+        block = step.steps[0].callee if step.steps and isinstance(step.steps[0], Applied) else None
+        numbered = isinstance(block, Block | NetValue)
+        if not numbered:
+            return self._repeat(step, tensors, None)
+        name = label or self.fresh(block.name)
+        scope = GraphScope("repeat", block.name, label=f"{step!r}", span=step.span)
+        with self.within(name, scope):
+            return self._repeat(step, tensors, self.prefix)
+
+    def _repeat(self, step: Repeat, tensors: tuple[Tensor, ...], prefix: str | None) -> Value:
+        result: Value = tensors[0] if len(tensors) == 1 else tensors
+        for i, part in enumerate(step.steps):
+            self.session.spend(step.span)
+            try:
+                result = self.apply(part, tensors, step.span, str(i) if prefix is not None else "")
+            except ArchError as error:
+                raise error.expanded(f"repeat {i + 1} of {len(step.steps)}") from None
+            tensors = self._as_tensors(result, step.span)
+        return result
+
+    def _apply_call(self, step: Applied, tensors: tuple[Tensor, ...], span: Span, label: str) -> Value:
+        callee = step.callee
+        where = step.span
+        self._check_inputs(callee, len(tensors), where)
+        if isinstance(callee, Builtin):
+            given = self._bind_builtin(callee, step)
+            return callee.emit(self, tensors, given, where, label)
+        if isinstance(callee, NetValue):
+            return self._call_net(callee, step, tensors, label)
+        return self._call_block(callee, step, tensors, label)
+
+    def _check_inputs(self, callee: Builtin | Block | NetValue, count: int, span: Span) -> None:
+        wanted: int | None = 1
+        if isinstance(callee, Builtin):
+            wanted = callee.inputs
+        elif isinstance(callee, Block):
+            wanted = max(1, len(callee.decl.inputs))
+        if wanted is not None and count != wanted and not isinstance(callee, NetValue):
+            takes = f"takes {wanted} tensor{'s' * (wanted != 1)}"
+            raise fail("E0214", f"`{callee!r}` {takes}, but {count} are given", span)
+
+    def _set(self, keys: tuple[Value, ...], name: str, once: bool, step: Applied) -> tuple[bool, Value]:
+        """A setting by `default` or `with`; in a repeat, not for a parameter marked `once`."""
+        return (False, None) if once and step.again else self.defaults.find(keys, name)
+
+    def _bind_builtin(self, callee: Builtin, step: Applied) -> dict[str, Value]:
+        given = named(callee.name, parameter_names(callee), step.args, dict(step.kwargs), step.span)
+        keys = (callee.name, *callee.like)
+        bound = {}
+        for param in callee.params:
+            if param.name in given and not (param.once and step.again):
+                bound[param.name] = given[param.name]
+                continue
+            found, value = self._set(keys, param.name, param.once, step)
+            if not found and param.required:
+                raise fail("E0212", f"`{callee.name}` needs `{param.name}`", step.span)
+            bound[param.name] = value if found else param.default
+        return bound
+
+    def _bind(
+        self, callee: Block | NetValue, params: Sequence[tree.Param], fixed: dict[str, Value], step: Applied
+    ) -> Scope:
+        """The parameters of a block or net as a scope of its file: given, set by `default`, or the default's value."""
+        names = [param.name.id for param in params]
+        given = {**fixed, **named(repr(callee), names, step.args, dict(step.kwargs), step.span)}
+        scope = Scope({}, callee.module)
+        for param in params:
+            name = param.name.id
+            if name in given and not (param.once and step.again):
+                scope.names[name] = given[name]
+                continue
+            found, value = self._set((callee,), name, param.once, step)
+            if found:
+                scope.names[name] = value
+            elif param.default is not None:
+                scope.names[name] = self.eval_in(param.default, scope)
+            else:
+                label = Label(param.span, "needed here")
+                raise fail("E0212", f"`{callee!r}` needs `{name}`", step.span, labels=(label,))
+        return scope
+
+    def _call_block(self, block: Block, step: Applied, tensors: tuple[Tensor, ...], label: str) -> Value:
+        scope = self._bind(block, block.decl.params, {}, step)
+        types = tuple(tensor.type for tensor in tensors)
+        for name, value in scope.names.items():
+            if isinstance(value, Tensor):
+                raise fail("E0214", f"`{block}` takes no tensor as `{name}`", step.span, help="tensors come first")
+        key = (block, tuple(scope.names.items()), types, self.defaults)
+
+        def build() -> Region:
+            return self._elaborate_block(block, scope, types)
+
+        try:
+            region = self.session.region(key, build, step.span)
+        except ArchError as error:
+            raise error.expanded(f"{step!r} at line {step.span.line}") from None
+        arguments = tuple((k, v) for k, v in scope.names.items())
+        doc = doc_of(block.module, block.decl)
+        found = GraphScope("block", block.name, arguments, region.names, repr(step), doc, step.span)
+        return self._place(region, tensors, label or self.fresh(block.name), found, step.span)
+
+    def _place(
+        self, region: Region, tensors: tuple[Tensor, ...], name: str, scope: GraphScope, span: Span
+    ) -> Value:
+        path = self._claim(name, span)
+        self.steps.append(CallStep(region, tuple(tensor.ref for tensor in tensors), path, scope, self.residuals))
+        self.ops += region.ops
+        if self.ops > MAX_OPS:
+            raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
+        self.residuals += region.residuals
+        outputs = tuple(self._value(type_) for type_ in region.types)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _elaborate_block(self, block: Block, scope: Scope, types: tuple[TensorType, ...]) -> Region:
+        body = Body(self.session, Scope({}, scope), self.defaults, types)
+        body.repeat, body.mentions = self.repeat, ()
+        names = [param.name.id for param in block.decl.inputs] or ["x"]
+        tensors = [Tensor(i, type_) for i, type_ in enumerate(types)]
+        scope.names.update(zip(names, tensors, strict=True))
+        body.flow = tensors[0]
+        try:
+            body.suite(block.decl.suite)
+        finally:
+            for name in names:
+                del scope.names[name]
+        return body.region(block.name, _results(body.flow))
+
+    def region(self, name: str, outputs: Sequence[Tensor]) -> Region:
+        return Region(
+            name,
+            self.inputs,
+            tuple(self.steps),
+            tuple(tensor.ref for tensor in outputs),
+            tuple(tensor.type for tensor in outputs),
+            self.scopes,
+            self.residuals,
+            self.ops,
+            names=tuple(self.locals.items()),
+            aux=tuple(self.aux),
+        )
+
+    def _call_net(self, net: NetValue, step: Applied, tensors: tuple[Tensor, ...], label: str) -> Value:
+        """A net as a step: its inputs are the tensors, whatever sizes it declares."""
+        scope = self._bind(net, net.decl.params or (), dict(net.args), step)
+        types = tuple(tensor.type for tensor in tensors)
+        defaults = Defaults()
+        for key, name, value in net.overrides:
+            defaults = defaults.force(key, {name: value})
+        key = (net, tuple(scope.names.items()), types, defaults)
+
+        def build() -> Region:
+            body = elaborate_net(self.session, net, scope, defaults, types)
+            return body.region(net.name, [tensor for _, tensor in body.outputs])
+
+        try:
+            region = self.session.region(key, build, step.span)
+        except ArchError as error:
+            raise error.expanded(f"{step!r} at line {step.span.line}") from None
+        arguments = tuple(scope.names.items())
+        found = GraphScope("block", net.name, arguments, region.names, repr(step), doc_of(net.module, net.decl), step.span)
+        return self._place(region, tensors, label or self.fresh(net.name.lower()), found, step.span)
+
+    # arithmetic on tensors
+
+    def tensor_arithmetic(self, op: str, left: Value, right: Value, span: Span) -> Value:
+        joins: dict[str, Op] = {"+": Add(), "*": Mul()}
+        if op not in joins or not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+            raise fail("E0208", f"`{op}` does not work on {kind_of(left)} and {kind_of(right)}", span)
+        return self.emit(joins[op], (left, right), span)
+
+    # statements
+
+    def suite(self, suite: tree.Suite) -> None:
+        for stmt in suite.body:
+            self.stmt(stmt)
+
+    def stmt(self, stmt: tree.Stmt) -> None:
+        self.session.spend(stmt.span)
+        _STMT[type(stmt)](self, stmt)
+
+    def _flow_stmt(self, stmt: tree.Flow) -> None:
+        label = stmt.name.id if stmt.name else ""
+        result = self._flow_step(self.flow, stmt.value, label)
+        if isinstance(result, Tensor):
+            self.flow = result
+        elif not (isinstance(result, tuple) and result and all(isinstance(item, Tensor) for item in result)):
+            raise fail("E0208", f"this line is neither a step nor a tensor, but {kind_of(result)}", stmt.span)
+        if stmt.name is not None:
+            self._define(stmt.name, result)
+
+    def _define(self, name: tree.Name, value: Value) -> None:
+        assert isinstance(self.scope, Scope)
+        self.scope.names[name.id] = value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            self.locals[name.id] = value
+
+    def _assign(self, stmt: tree.Assign) -> None:
+        names = []
+        for target in stmt.targets:
+            if not isinstance(target, tree.Name):
+                raise fail("E0110", "only a name can be assigned to", target.span)
+            names.append(target)
+        before, self.deciding = self.deciding, ", ".join(f"`{name.id}`" for name in names)
+        try:
+            values = tuple(self.eval(value) for value in stmt.values)
+        finally:
+            self.deciding = before
+        if len(values) == 1 and len(names) > 1:
+            values = values[0] if isinstance(values[0], tuple) else values
+        if len(values) != len(names):
+            raise fail("E0208", f"{len(names)} names for {len(values)} values", stmt.span)
+        for name, value in zip(names, values, strict=True):
+            self._define(name, value)
+
+    def _default(self, stmt: tree.Default) -> None:
+        callee, values = self.settings(stmt.call)
+        self.defaults = self.defaults.set(callee.name if isinstance(callee, Builtin) else callee, values)
+
+    def _input(self, stmt: tree.Input) -> None:
+        name = stmt.name.id if stmt.name else "image"
+        if self.given is not None:
+            self._given_input(stmt)
+            return
+        before, self.deciding = self.deciding, "the input's size"
+        shape = self.eval(stmt.shape)
+        self.deciding = before
+        if not isinstance(shape, tuple) or not 1 <= len(shape) <= 3:
+            raise fail("E0206", "an input is (channels, height, width), (tokens, features) or (features,)", stmt.shape.span)
+        sizes = tuple(builtins.whole(size, "a size of the input", stmt.shape.span) for size in shape)
+        if min(sizes) < 1:
+            raise fail("E0304", f"the sizes of an input are at least 1, not {min(sizes)}", stmt.shape.span)
+        value = self.emit(Input(sizes), (), stmt.span, name)
+        self._first_flow(stmt, value)
+
+    def _given_input(self, stmt: tree.Input) -> None:
+        assert self.given is not None
+        if not self.given:
+            raise fail("E0214", "this net has more inputs than tensors are given", stmt.span)
+        self._first_flow(stmt, self.given.pop(0))
+
+    def _first_flow(self, stmt: tree.Input, value: Tensor) -> None:
+        if self.flow is None:
+            self.flow = value
+        if stmt.name is not None:
+            self._define(stmt.name, value)
+
+    def _output(self, stmt: tree.Output) -> None:
+        for item in stmt.items:
+            value = self.eval(item.value)
+            tensors = self._as_tensors(value, item.span)
+            name = item.name.id if item.name else item.value.id if isinstance(item.value, tree.Name) else "output"
+            labels = [name] if not isinstance(value, tuple) else [f"{name}_{i}" for i in range(len(tensors))]
+            for label, tensor in zip(labels, tensors, strict=True):
+                if any(label == known for known, _ in self.outputs):
+                    raise fail("E0203", f"two outputs are called `{label}`", item.span, help="name them with `as`")
+                self.outputs.append((label, tensor))
+
+    def _expect(self, stmt: tree.Expect) -> None:
+        self.expectations.append((stmt, self.scope))
+
+    def _fn_stmt(self, stmt: tree.FnDef) -> None:
+        assert isinstance(self.scope, Scope)
+        self.scope.names[stmt.name.id] = FnValue(stmt, self.scope)
+
+    def _pass(self, stmt: tree.Pass) -> None:
+        """Nothing."""
+
+    def _for(self, stmt: tree.For) -> None:
+        assert isinstance(self.scope, Scope)
+        for value in self.iterate(stmt.iterable):
+            self.bind_names(stmt.names, value, self.scope, stmt.iterable.span)
+            self.suite(stmt.suite)
+
+    def _if(self, stmt: tree.If) -> None:
+        chosen = self._case(stmt)
+        if chosen is not None:
+            self.suite(chosen)
+
+    def _case(self, stmt: tree.If) -> tree.Suite | None:
+        for case in stmt.cases:
+            if case.condition is None or self.truth(self.eval(case.condition), case.condition.span):
+                return case.suite
+        return None
+
+    def _stage(self, stmt: tree.Stage) -> None:
+        scope = GraphScope("stage", stmt.name.id, label=f"stage {stmt.name.id}", span=stmt.name.span)
+        with self.within(stmt.name.id, scope):
+            self.suite(stmt.suite)
+
+    def _aux(self, stmt: tree.Aux) -> None:
+        """A head that exists in training only; the flow goes on as if it were not there."""
+        name = stmt.name.id
+        before = self.flow
+        single = stmt.suite.body[0] if len(stmt.suite.body) == 1 else None
+        if isinstance(single, tree.Flow) and isinstance(single.value, tree.Call):
+            result = self._flow_step(before, single.value, name)
+            (self.flow,) = self._as_tensors(result, single.span)
+        else:
+            with self.within(name, GraphScope("stage", name, label=f"aux {name}", span=stmt.name.span)):
+                self.suite(stmt.suite)
+        assert self.flow is not None
+        self.aux.append((name, self.flow.ref))
+        self.flow = before
+
+    # groups
+
+    def _group(self, stmt: tree.Group) -> None:
+        result = self._group_value(stmt)
+        self.flow = result
+
+    def _group_value(self, stmt: tree.Group) -> Tensor:
+        head, after = _head(stmt.head)
+        name = head.function if isinstance(head, tree.Call) else head
+        if not isinstance(name, tree.Name) or name.id not in builtins.GROUPS:
+            known = ", ".join(f"`{group}:`" for group in sorted(builtins.GROUPS))
+            raise fail("E0215", "only a group opens a block of lines", stmt.head.span, help=f"groups are {known}")
+        args, options = self.arguments(head.args) if isinstance(head, tree.Call) else ((), {})
+        if args:
+            raise fail("E0211", f"`{name.id}:` takes its options by name", head.span)
+        if self.flow is None:
+            raise fail("E0209", f"`{name.id}:` has nothing to act on", stmt.head.span)
+        if name.id == "residual":
+            result = self._residual(stmt, head, options)
+        elif name.id == "branch":
+            _no_options(options, (), head)
+            result = self._branch(stmt.suite)
+        else:
+            result = self._join(stmt, name.id, head, options)
+        for step in after:
+            (result,) = self._as_tensors(self.through(result, step), step.span)
+        return result
+
+    def _branch(self, suite: tree.Suite) -> Tensor:
+        before = self.flow
+        self.suite(suite)
+        result, self.flow = self.flow, before
+        assert result is not None
+        return result
+
+    def _join(self, stmt: tree.Group, name: str, head: tree.Expr, options: dict[str, Value]) -> Tensor:
+        _no_options(options, ("drop_path",) if name == "mean" else (), head)
+        branches = list(self._branches(stmt.suite))
+        if not branches:
+            raise fail("E0216", f"`{name}:` has no branches", head.span)
+        tensors = [tensor for _, tensor in branches]
+        drop = options.get("drop_path", 0)
+        if drop:
+            rate = builtins.real(drop, "`drop_path`", head.span)
+            tensors = [self.emit(DropPath(rate), (tensor,), head.span) for tensor in tensors]
+        op = builtins.JOINS[name]()
+        try:
+            op.infer(*(tensor.type for tensor in tensors))
+        except ShapeError as error:
+            raise _disagreement(error, head, branches) from None
+        return self.emit(op, tensors, head.span)
+
+    def _branches(self, suite: tree.Suite) -> Iterator[tuple[tree.Stmt, Tensor]]:
+        """The value of every branch: each flow line and group of the body, all from the same current value."""
+        start = self.flow
+        for stmt in suite.body:
+            self.flow = start
+            if isinstance(stmt, tree.If):
+                chosen = self._case(stmt)
+                yield from self._branches(chosen) if chosen else ()
+            elif isinstance(stmt, tree.For):
+                assert isinstance(self.scope, Scope)
+                for value in self.iterate(stmt.iterable):
+                    self.bind_names(stmt.names, value, self.scope, stmt.iterable.span)
+                    yield from self._branches(stmt.suite)
+            else:
+                self.stmt(stmt)
+                if isinstance(stmt, tree.Flow | tree.Group | tree.Table):
+                    assert self.flow is not None
+                    yield stmt, self.flow
+        self.flow = start
+
+    def _residual(self, stmt: tree.Group, head: tree.Expr, options: dict[str, Value]) -> Tensor:
+        _no_options(options, ("project", "when", "drop"), head)
+        if options.get("when") not in (None, "fits"):
+            raise fail("E0206", "`when` of `residual` is `fits` or left out", head.span)
+        start = self.flow
+        assert start is not None
+        outer, self.residual = self.residual, self.residuals
+        self.residuals += 1
+        inner = self.residual
+        self.suite(stmt.suite)
+        self.residual = inner
+        result = self._sum(start, stmt, head, options)
+        self.flow, self.residual = start, outer
+        return result
+
+    def _sum(self, start: Tensor, stmt: tree.Group, head: tree.Expr, options: dict[str, Value]) -> Tensor:
+        """The end of a residual group: the body's value plus the shortcut."""
+        out = self.flow
+        assert out is not None
+        fits = out.type == start.type
+        if not fits and options.get("when") == "fits":
+            return out
+        shortcut = start if fits or options.get("project") is None else self._project(start, options["project"], head)
+        drop = options.get("drop", 0)
+        if isinstance(drop, Late) or drop:
+            rate = builtins.real(drop, "`drop`", head.span)
+            out = self.emit(DropPath(rate), (out,), head.span)
+        if out.type != shortcut.type:
+            raise _residual_mismatch(start, shortcut, out, stmt, head)
+        return self.emit(Add(), (out, shortcut), head.span)
+
+    def _project(self, start: Tensor, step: Value, head: tree.Expr) -> Tensor:
+        """The shortcut's own step, its modules numbered: `downsample.0`, `downsample.1`."""
+        name = "downsample"
+        while self._path(name) in self.names:
+            name = self.fresh("downsample")
+        with self.within(name, GraphScope("sequence", label="the projection", span=head.span), sequence=True):
+            (result,) = self._as_tensors(self.apply(self.step(step, head.span), (start,), head.span), head.span)
+        return result
+
+    # tables
+
+    def _table(self, stmt: tree.Table) -> None:
+        columns = stmt.body.columns
+        names = [column.name.id for column in columns]
+        _check_columns(stmt, names)
+        for i, row in enumerate(stmt.body.rows):
+            if len(row.cells) != len(columns):
+                raise fail("E0106", f"this row has {len(row.cells)} cells, the table {len(columns)} columns", row.span)
+            place = f"row {i + 1} of the table at line {stmt.span.line}"
+            try:
+                self._row(stmt, dict(zip(names, zip(columns, row.cells, strict=True), strict=True)), row, i)
+            except ArchError as error:
+                raise error.expanded(place) from None
+
+    def _row(self, stmt: tree.Table, cells: dict[str, tuple[tree.Column, tree.Expr]], row: tree.Row, i: int) -> None:
+        name = self.fresh(stmt.name.id if stmt.name else "layer")
+        count = None
+        if "n" in cells and not isinstance(cells["n"][1], tree.Blank):
+            count = builtins.whole(self._cell(cells, "n", i), "the number of repeats `n`", cells["n"][1].span)
+            if count < 0:
+                raise fail("E0404", f"a row cannot be repeated {count} times", cells["n"][1].span)
+        if "n" not in cells:
+            self._advance(self._unit(stmt, cells, row, i), row, name)
+            return
+        first = self._unit(stmt, cells, row, i)
+        scope = GraphScope("repeat", _source(first), label=f"row {i + 1} of the table at line {stmt.span.line}", span=row.span)
+        with self.within(name, scope):
+            self._repeat_row(stmt, cells, row, i, 1 if count is None else count)
+
+    def _repeat_row(
+        self, stmt: tree.Table, cells: dict[str, tuple[tree.Column, tree.Expr]], row: tree.Row, i: int, count: int
+    ) -> None:
+        each = any(_has_each(cell) for _, cell in cells.values())
+        unit: Value = None
+        for k in range(count):
+            self.session.spend(row.span)
+            if each:
+                unit = self.with_repeat(k, lambda: self._unit(stmt, cells, row, i))
+            elif k == 0:
+                unit = self._unit(stmt, cells, row, i)
+            try:
+                self._advance(unit if k == 0 else again(unit), row, str(k))
+            except ArchError as error:
+                raise error.expanded(f"repeat {k + 1} of {count}") from None
+
+    def _unit(
+        self, stmt: tree.Table, cells: dict[str, tuple[tree.Column, tree.Expr]], row: tree.Row, i: int
+    ) -> Applied:
+        """The row's step: the table's unit, or column `op`, with the columns that it takes as arguments."""
+        value = self.eval(stmt.unit) if stmt.unit is not None else self._cell(cells, "op", i)
+        span = stmt.unit.span if stmt.unit is not None else cells["op"][1].span
+        unit = self.step(value, span)
+        if not isinstance(unit, Applied):
+            raise fail("E0208", "a table's unit is an op or a block", span)
+        takes = parameter_names(unit.callee)
+        given = {
+            name: self._cell(cells, name, i)
+            for name, (_, cell) in cells.items()
+            if name in takes and not isinstance(cell, tree.Blank)
+        }
+        return Applied(unit.callee, unit.args, tuple({**dict(unit.kwargs), **given}.items()), row.span)
+
+    def _cell(self, cells: dict[str, tuple[tree.Column, tree.Expr]], name: str, i: int) -> Value:
+        column, cell = cells[name]
+        before, self.deciding = self.deciding, f"`{name}` in row {i + 1}"
+        try:
+            value = self.eval(cell)
+        finally:
+            self.deciding = before
+        if column.function is None:
+            return value
+        function = self.eval(column.function)
+        call = tree.Call(cell.span, column.function, (tree.Arg(cell.span, None, cell),))
+        if isinstance(function, FnValue):
+            return self._fn_value(function, (value,), call)
+        return self._builtin_function(function, (value,), {}, call)
+
+    def _fn_value(self, function: FnValue, args: tuple[Value, ...], node: tree.Call) -> Value:
+        scope = self.bind_params(function.decl.name.id, function.decl.params, args, {}, function.scope, node.span)
+        return self.eval_in(function.decl.body, scope)
+
+    def _advance(self, unit: Applied, row: tree.Row, name: str) -> None:
+        """Apply a row's step to the flow. A block is called `name`; the ops of a built-in are named below it."""
+        if self.flow is None:
+            raise fail("E0209", "this table has nothing to act on", row.span, help="start with `input 3x224x224`")
+        if isinstance(unit.callee, Builtin):
+            with self.within(name, GraphScope("stage", unit.callee.name, label=repr(unit), span=row.span)):
+                result = self.apply(unit, (self.flow,), row.span)
+        else:
+            result = self.apply(unit, (self.flow,), row.span, name)
+        (self.flow,) = self._as_tensors(result, row.span)
+
+
+def elaborate_net(
+    session: Session, net: NetValue, scope: Scope, defaults: Defaults, inputs: Sequence[TensorType] | None
+) -> Body:
+    """The body of a net with its parameters bound in `scope`. inputs: given where the net is a step in another."""
+    body = Body(session, Scope({}, scope), defaults, inputs or ())
+    if inputs is not None:
+        body.given = [Tensor(i, type_) for i, type_ in enumerate(inputs)]
+    body.suite(net.decl.suite)
+    if body.given:
+        raise fail("E0214", f"`{net}` has fewer inputs than the tensors that are given", net.decl.name.span)
+    if not body.outputs:
+        if body.flow is None:
+            help_ = "start with `input 3x224x224`"
+            raise fail("E0209", f"the net `{net.name}` has no output: nothing flows", net.decl.name.span, help=help_)
+        body.outputs.append(("output", body.flow))
+    return body
+
+
+def doc_of(module: Module, decl: tree.BlockDef | tree.NetDef) -> str:
+    """The comment of a definition: behind its header, or on the lines right above it."""
+    line = decl.span.line
+    above = []
+    for comment in reversed(module.program.comments):
+        at = module.source.position(comment.start)[0]
+        if at == line and not comment.own_line:
+            return comment.text.lstrip("# ")
+        if comment.own_line and at == line - 1 - len(above):
+            above.append(comment.text.lstrip("# "))
+    return " ".join(reversed(above))
+
+
+def _results(flow: Tensor | None) -> list[Tensor]:
+    assert flow is not None
+    return [flow]
+
+
+def _is_single(step: Value) -> bool:
+    return isinstance(step, Builtin) or (isinstance(step, Applied) and isinstance(step.callee, Builtin))
+
+
+def _is_late(op: Op) -> bool:
+    return op.training_only and any(isinstance(getattr(op, f.name), Late) for f in fields(op))
+
+
+def _has_each(node: tree.Node) -> bool:
+    return any(isinstance(part, tree.Prefix) and part.op == "each" for part in node.walk())
+
+
+def _source(unit: Value) -> str:
+    return repr(unit.callee) if isinstance(unit, Applied) else ""
+
+
+def _head(node: tree.Expr) -> tuple[tree.Expr, list[tree.Expr]]:
+    """A group's head and the steps that act on its result: `residual(...) -> relu:`."""
+    after: list[tree.Expr] = []
+    while isinstance(node, tree.Pipe):
+        after.insert(0, node.right)
+        node = node.left
+    return node, after
+
+
+def _no_options(options: dict[str, Value], known: Sequence[str], head: tree.Expr) -> None:
+    for name in options:
+        if name not in known:
+            what = head.function.id if isinstance(head, tree.Call) and isinstance(head.function, tree.Name) else "this"
+            help_ = "it takes " + ", ".join(f"`{k}`" for k in known) if known else "it takes none"
+            raise fail("E0202", f"`{what}:` has no option `{name}`", head.span, help=help_)
+
+
+def _check_columns(stmt: tree.Table, names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise fail("E0203", f"two columns are called `{name}`", stmt.body.columns[i].span)
+    if stmt.unit is None and "op" not in names:
+        help_ = "write `table mbconv:`, or add a column `op`"
+        raise fail("E0217", "this table names no block", stmt.span, help=help_)
+
+
+def _disagreement(error: ShapeError, head: tree.Expr, branches: Sequence[tuple[tree.Stmt, Tensor]]) -> ArchError:
+    labels = tuple(Label(stmt.span, str(tensor.type)) for stmt, tensor in branches)
+    help_ = error.help or "give all branches the same number of channels and the same strides"
+    return ArchError(Diagnostic(error.code, error.message, head.span, labels=labels, help=help_))
+
+
+def _residual_mismatch(
+    start: Tensor, shortcut: Tensor, out: Tensor, stmt: tree.Group, head: tree.Expr
+) -> ArchError:
+    last = stmt.suite.body[-1].span
+    labels = (Label(last, f"the body ends as {out.type}"),)
+    what = "channels do" if out.type.channels != shortcut.type.channels else "sizes do"
+    help_ = f"project the shortcut: `residual(project=conv({out.type.channels}, 1)):`, or drop it: `residual(when=fits):`"
+    if shortcut is not start:
+        help_ = "the projection must end like the body: mind its channels and its stride"
+    message = f"{what} not agree in `residual`: the shortcut is {shortcut.type}, the body {out.type}"
+    return ArchError(Diagnostic("E0312", message, head.span, f"{shortcut.type} comes in", labels, help_))
+
+
+_STMT: dict[type, Callable[..., None]] = {
+    tree.Flow: Body._flow_stmt,
+    tree.Assign: Body._assign,
+    tree.Default: Body._default,
+    tree.Input: Body._input,
+    tree.Output: Body._output,
+    tree.Expect: Body._expect,
+    tree.FnDef: Body._fn_stmt,
+    tree.Pass: Body._pass,
+    tree.For: Body._for,
+    tree.If: Body._if,
+    tree.Stage: Body._stage,
+    tree.Aux: Body._aux,
+    tree.Group: Body._group,
+    tree.Table: Body._table,
+}
+

@@ -1,0 +1,196 @@
+"""Nets of a file: by name, by variant, by expression; and their Graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from archlang.errors import ArchError, fail, nearest
+from archlang.ir.graph import Graph
+from archlang.lower.body import Body, doc_of, elaborate_net
+from archlang.lower.expressions import named
+from archlang.lower.module import Imported, Module
+from archlang.lower.region import Region, flatten
+from archlang.lower.session import Defaults, Memo, Session
+from archlang.lower.values import NetValue, Scope, Value
+from archlang.passes.dead_code import dead_code
+from archlang.source import Span
+from archlang.syntax import tree
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An elaborated net. trace: the decisions that it read, key -> picked index, in order."""
+
+    graph: Graph
+    region: Region
+    trace: Mapping[str, int]
+    expectations: tuple[tuple[tree.Expect, Scope | Module], ...]
+    session: Session
+
+
+def expression(module: Module, node: tree.Expr, session: Session | None = None) -> Value:
+    """The value of an expression in the scope of a file."""
+    return _pure(module, session).eval(node)
+
+
+def _pure(module: Module, session: Session | None = None) -> Body:
+    body = Body(session or Session(), module, Defaults(), ())
+    body.session.entry = body.session.entry or module.source
+    return body
+
+
+def variant_rows(net: NetValue, module: Module) -> dict[str, tuple[tree.Variants, tree.Row, Module]]:
+    """The rows of all variant tables of a net, by the variant's name."""
+    found: dict[str, tuple[tree.Variants, tree.Row, Module]] = {}
+    for where in dict.fromkeys((net.module, module)):
+        for table in where.variants.get(net.name, ()):
+            for row in table.body.rows:
+                found[_variant_name(table, row)] = (table, row, where)
+    return found
+
+
+def _variant_name(table: tree.Variants, row: tree.Row) -> str:
+    names = [column.name.id for column in table.body.columns]
+    if "name" not in names:
+        raise fail("E0217", "a table of variants needs a column `name`", table.body.columns[0].span)
+    if len(row.cells) != len(names):
+        raise fail("E0106", f"this row has {len(row.cells)} cells, the table {len(names)} columns", row.span)
+    cell = row.cells[names.index("name")]
+    if not isinstance(cell, tree.Name):
+        raise fail("E0217", "a variant's name is a plain name, such as `b0`", cell.span)
+    return cell.id
+
+
+def variant(net: NetValue, name: str, body: Body, span: Span | None) -> NetValue:
+    """The net with the arguments of one variant's row."""
+    module = body.scope
+    while isinstance(module, Scope):
+        module = module.parent
+    rows = variant_rows(net, module)
+    if name not in rows:
+        raise fail("E0204", f"`{net.name}` has no variant `{name}`", span, help=nearest(name, rows))
+    table, row, where = rows[name]
+    params = [param.name.id for param in net.decl.params or ()]
+    given: dict[str, Value] = {}
+    for column, cell in zip(table.body.columns, row.cells, strict=True):
+        if column.name.id == "name" or isinstance(cell, tree.Blank):
+            continue
+        if column.name.id not in params:
+            help_ = nearest(column.name.id, params)
+            raise fail("E0202", f"`{net.name}` has no argument `{column.name.id}`", column.span, help=help_)
+        given[column.name.id] = body.eval_in(cell, where)
+    args = tuple({**dict(net.args), **given}.items())
+    return NetValue(net.decl, net.module, net.identity, args, net.overrides, f"{net.name}.{name}")
+
+
+def net_named(module: Module, name: str) -> NetValue:
+    """NAME of a SPEC: a net, `Net.variant`, or the name of a variant alone."""
+    head, _, rest = name.partition(".")
+    body = _pure(module)
+    span = Span(module.source, 0, 0)
+    value = module.names.get(head)
+    if head in module.nets or isinstance(value, NetValue | Imported):
+        net = body.as_net(body.module_name(module, head, span), span)
+        return variant(net, rest, body, None) if rest else net
+    for other in module.nets:
+        net = body.as_net(body.module_name(module, other, span), span)
+        if name in variant_rows(net, module):
+            return variant(net, name, body, None)
+    known = all_names(module)
+    raise fail("E0204", f"{module.source.name} has no net or variant `{name}`", help=nearest(name, known))
+
+
+def all_names(module: Module) -> list[str]:
+    """Every net of the file, and every variant as `Net.variant`."""
+    body = _pure(module)
+    found = []
+    for name in module.nets:
+        found.append(name)
+        net = body.as_net(body.module_name(module, name, Span(module.source, 0, 0)), Span(module.source, 0, 0))
+        if net.name == name:
+            found += [f"{name}.{label}" for label in variant_rows(net, module)]
+    return found
+
+
+def default_net(module: Module) -> NetValue:
+    """The net that is meant where a SPEC names none: the only one, or the last, if it needs no arguments."""
+    if not module.nets:
+        raise fail("E0204", f"{module.source.name} has no net")
+    body = _pure(module)
+    span = Span(module.source, 0, 0)
+    net = body.as_net(body.module_name(module, module.nets[-1], span), span)
+    missing = required(net)
+    if missing:
+        known = [name for name in all_names(module) if "." in name]
+        choose = ", ".join(f"`{name}`" for name in known) or f"or set it: --set {missing[0]}=..."
+        message = f"`{net.name}` needs `{missing[0]}`, so say which net of {module.source.name} is meant"
+        raise fail("E0212", message, net.decl.name.span, help=f"there are {choose}" if known else choose)
+    return net
+
+
+def required(net: NetValue) -> list[str]:
+    """The parameters that have no default and no value yet."""
+    fixed = dict(net.args)
+    return [p.name.id for p in net.decl.params or () if p.default is None and p.name.id not in fixed]
+
+
+def lower(
+    net: NetValue,
+    args: Mapping[str, Value] | None = None,
+    picks: Mapping[str, int] | None = None,
+    memo: Memo | None = None,
+) -> Lowered:
+    """The Graph of a net. args: override the net's arguments. picks: decisions of a space; the first alternative else.
+
+    Raises ArchError, located, with the expansion that led there.
+    """
+    session = Session(picks, memo)
+    session.entry = net.module.source
+    span = net.decl.name.span
+    params = net.decl.params or ()
+    given = {**dict(net.args), **named(net.name, [p.name.id for p in params], (), dict(args or {}), span)}
+    pure = Body(session, net.module, Defaults(), ())
+    scope = Scope({}, net.module)
+    for param in params:
+        name = param.name.id
+        if name in given:
+            scope.names[name] = given[name]
+        elif param.default is not None:
+            scope.names[name] = pure.eval_in(param.default, scope)
+        else:
+            raise fail("E0212", f"`{net.name}` needs `{name}`", param.span, help=f"set it: --set {name}=...")
+    defaults = Defaults()
+    for key, name, value in net.overrides:
+        defaults = defaults.force(key, {name: value})
+    try:
+        body = elaborate_net(session, net, scope, defaults, None)
+    except ArchError as error:
+        raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
+    region = body.region(net.name, [tensor for _, tensor in body.outputs])
+    graph = flatten(region, [name for name, _ in body.outputs], net.name, doc_of(net.module, net.decl))
+    return Lowered(dead_code(graph), region, session.trace, tuple(body.expectations), session)
+
+
+METRICS = ("params", "macs", "flops", "activation_bytes", "peak_memory")
+
+
+def metrics(graph: Graph) -> dict[str, int]:
+    """The static metrics that `expect`, `require` and rewards know by name."""
+    from archlang.cost import cost
+
+    found = cost(graph)
+    total = found.total
+    values = (total.params, total.macs, total.flops, found.activation_bytes, found.peak_memory_bytes)
+    return dict(zip(METRICS, values, strict=True))
+
+
+def attribute(body: Body, net: NetValue, node: tree.Attribute) -> Value:
+    """`Net.variant`, or a static metric of the net: `Net.params`."""
+    name = node.name.id
+    if name in METRICS:
+        return metrics(lower(net, memo=body.session.memo).graph)[name]
+    return variant(net, name, body, node.name.span)
+
+
+Body.net_attribute = attribute  # type: ignore[method-assign] # nets know bodies, so bodies cannot import nets

@@ -1,0 +1,101 @@
+"""Regions: a body elaborated once. An instance of a block is a region called with tensors; the Graph is the net's
+region with all calls put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+from archlang.ir.graph import Graph, Node, Output, Scope
+from archlang.ir.types import TensorType
+from archlang.lower.values import Late
+from archlang.ops.base import Op
+from archlang.source import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An op on values of the region. residual: the number, within the region, of the residual block it stands in."""
+
+    op: Op
+    inputs: tuple[int, ...]
+    type: TensorType
+    name: str
+    span: Span
+    residual: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallStep:
+    """An instance of another region."""
+
+    region: Region
+    inputs: tuple[int, ...]
+    name: str
+    scope: Scope
+    residual: int
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A body in terms of its own values: inputs first, then one for each op and each output of a call, in order.
+
+    reads: the decisions that its elaboration read, key -> picked index; residuals: how many residual blocks it holds.
+    """
+
+    name: str
+    inputs: int
+    steps: tuple[Step | CallStep, ...]
+    outputs: tuple[int, ...]
+    types: tuple[TensorType, ...]
+    scopes: Mapping[str, Scope]
+    residuals: int
+    ops: int
+    reads: Mapping[str, int] = field(default_factory=dict)
+    names: tuple[tuple[str, int | float], ...] = ()
+    aux: tuple[tuple[str, int], ...] = ()
+
+
+class _Flattener:
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.nodes: list[Node] = []
+        self.scopes: dict[str, Scope] = {}
+
+    def place(self, region: Region, values: list[int], prefix: str, residual: int) -> list[int]:
+        """Append the region's nodes; `values` maps its values to the graph's, `residual` counts the blocks before."""
+        for path, scope in region.scopes.items():
+            self.scopes[prefix + path] = scope
+        for step in region.steps:
+            inputs = tuple([values[i] for i in step.inputs])
+            if isinstance(step, Step):
+                values.append(self._op(step, inputs, prefix, residual + step.residual))
+                continue
+            path = prefix + step.name
+            self.scopes[path] = step.scope
+            inner = self.place(step.region, list(inputs), path + ".", residual + step.residual)
+            values.extend(inner[i] for i in step.region.outputs)
+        return values
+
+    def _op(self, step: Step, inputs: tuple[int, ...], prefix: str, residual: int) -> int:
+        op = step.op
+        if op.training_only:
+            op = self._settled(op, residual)
+            if getattr(op, "p", 1) == 0:
+                return inputs[0]
+        self.nodes.append(Node(op, inputs, step.type, prefix + step.name, step.span))
+        return len(self.nodes) - 1
+
+    def _settled(self, op: Op, residual: int) -> Op:
+        pos = residual / (self.total - 1) if self.total > 1 else 0.0
+        late = {f.name: v.at(pos) for f in fields(op) if isinstance(v := getattr(op, f.name), Late)}
+        return replace(op, **late) if late else op
+
+
+def flatten(region: Region, outputs: Sequence[str], name: str, doc: str) -> Graph:
+    """The Graph of a net's region. outputs: the names of the region's outputs."""
+    flattener = _Flattener(region.residuals)
+    values = flattener.place(region, [], "", 0)
+    named = [Output(label, values[ref]) for label, ref in zip(outputs, region.outputs, strict=True)]
+    named += [Output(label, values[ref], aux=True) for label, ref in region.aux]
+    return Graph(name, tuple(flattener.nodes), tuple(named), flattener.scopes, doc)

@@ -1,0 +1,139 @@
+"""What one elaboration shares: decisions, the memo of block instances, and the limits that keep it finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from archlang.errors import fail
+from archlang.lower.region import Region
+from archlang.lower.values import Value
+from archlang.source import Source, Span
+from archlang.syntax import tree
+
+MAX_DEPTH = 48
+MAX_STEPS = 1_000_000
+MAX_OPS = 200_000
+MAX_REPEAT = 10_000
+MAX_INTEGER = 2**63
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A place where the program chooses. key: line:column of the place (with the mentions that led there).
+
+    site: the choice, or the mention of a `choice`. count: how many alternatives. label: for people, `k in row 2`.
+    """
+
+    key: str
+    count: int
+    label: str
+    node: tree.Choice
+    span: Span
+
+
+@dataclass
+class Memo:
+    """Block instances by what they were called with; shared by elaborations of the same program.
+
+    decisions: all that were ever met, by key.
+    """
+
+    regions: dict[Any, list[Region]] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+
+
+class Session:
+    """One elaboration. picks: decision key -> index; a decision that is not in it takes its first alternative.
+
+    trace: the decisions that were read, in order. entry: the file that keys of decisions leave out.
+    """
+
+    def __init__(self, picks: Mapping[str, int] | None = None, memo: Memo | None = None) -> None:
+        self.picks = picks or {}
+        self.memo = memo or Memo()
+        self.trace: dict[str, int] = {}
+        self.depth = 0
+        self.steps = 0
+        self.entry: Source | None = None
+        self.evaluating: list[str] = []
+        self._reads: list[dict[str, int]] = []
+        self._unshared: list[bool] = []
+
+    def spend(self, span: Span, amount: int = 1) -> None:
+        """Count work. Raises ArchError at the limit, so that no program runs for ever."""
+        self.steps += amount
+        if self.steps > MAX_STEPS:
+            raise fail("E0401", f"the program takes more than {MAX_STEPS:,} steps to elaborate", span)
+
+    def decide(self, decision: Decision, per_repeat: bool) -> int:
+        """The picked index. per_repeat: the key names a repeat, so that the region around it is no one else's."""
+        index = self.picks.get(decision.key, 0)
+        if not 0 <= index < decision.count:
+            raise fail("E0501", f"decision {decision.label} has no alternative {index}", decision.span)
+        self.memo.decisions[decision.key] = decision
+        self._read(decision.key, index)
+        if per_repeat:
+            self._unshared = [True] * len(self._unshared)
+        return index
+
+    def _read(self, key: str, index: int) -> None:
+        self.trace[key] = index
+        if self._reads:
+            self._reads[-1][key] = index
+
+    def region(self, key: Any, build: Callable[[], Region], span: Span) -> Region:
+        """The region for `key`, built unless one was built before under the same decisions."""
+        known = self.memo.regions.setdefault(key, [])
+        for region in known:
+            if all(self.picks.get(k, 0) == index for k, index in region.reads.items()):
+                for k, index in region.reads.items():
+                    self._read(k, index)
+                self.spend(span, region.ops)
+                return region
+        if self.depth >= MAX_DEPTH:
+            raise fail(
+                "E0402",
+                f"blocks call each other deeper than {MAX_DEPTH} levels",
+                span,
+                help="a block that calls itself must end: `if n == 1: ... else: ...`",
+            )
+        self.depth += 1
+        self._reads.append({})
+        self._unshared.append(False)
+        try:
+            region = build()
+        finally:
+            self.depth -= 1
+            reads, unshared = self._reads.pop(), self._unshared.pop()
+            if self._reads:
+                self._reads[-1].update(reads)
+        region.reads.update(reads)
+        if not unshared:
+            known.append(region)
+        return region
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What `default` lines set: (built-in's name or block, parameter) -> value. forced: set by `with`, which wins."""
+
+    values: tuple[tuple[tuple[Any, str], Value], ...] = ()
+    forced: tuple[tuple[tuple[Any, str], Value], ...] = ()
+
+    def find(self, keys: tuple[Any, ...], name: str) -> tuple[bool, Value]:
+        """Whether something is set for the parameter of one of `keys` (the nearest kin first), and what."""
+        for table in (self.forced, self.values):
+            for key in keys:
+                for where, value in reversed(table):
+                    if where[1] == name and where[0] == key:
+                        return True, value
+        return False, None
+
+    def set(self, key: Any, values: Mapping[str, Value]) -> Defaults:
+        kept = tuple(item for item in self.values if not (item[0][0] == key and item[0][1] in values))
+        return Defaults((*kept, *(((key, name), value) for name, value in values.items())), self.forced)
+
+    def force(self, key: Any, values: Mapping[str, Value]) -> Defaults:
+        return Defaults(self.values, (*self.forced, *(((key, name), value) for name, value in values.items())))
