@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
 from archlang.errors import fail, nearest
 from archlang.ir.graph import Graph
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -64,10 +65,7 @@ _BUILT_IN = {
 
 def names() -> list[str]:
     """Every backend that can be asked for, third parties' (entry point group `archlang.backends`) among them."""
-    return [
-        *_BUILT_IN,
-        *(point.name for point in entry_points(group="archlang.backends") if point.name not in _BUILT_IN),
-    ]
+    return [*_BUILT_IN, *(point.name for point in _third_parties() if point.name not in _BUILT_IN)]
 
 
 def get(name: str) -> Backend:
@@ -75,11 +73,17 @@ def get(name: str) -> Backend:
     if name in _BUILT_IN:
         backend: Backend = import_module(_BUILT_IN[name]).BACKEND
         return backend
-    for point in entry_points(group="archlang.backends"):
+    for point in _third_parties():
         if point.name == name:
             loaded: Backend = point.load()
             return loaded
     raise fail("E0801", f"there is no backend `{name}`", help=nearest(name, names()))
+
+
+def _third_parties() -> EntryPoints:
+    from importlib.metadata import entry_points  # takes 30 ms, which `archlang cost` need not wait for
+
+    return entry_points(group="archlang.backends")
 
 
 def compile_graph(graph: Graph, target: str, request: Request) -> Artifact:

@@ -65,6 +65,10 @@ class ArchError(Exception):
         self.diagnostics = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
         super().__init__("\n".join(render(d) for d in self.diagnostics))
 
+    def __reduce__(self) -> tuple[type[ArchError], tuple[tuple[Diagnostic, ...]]]:
+        """Pickled as its diagnostics, on the way from a worker process."""
+        return type(self), (self.diagnostics,)
+
     def expanded(self, step: str) -> ArchError:
         return ArchError([d.expanded(step) for d in self.diagnostics])
 

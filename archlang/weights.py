@@ -54,12 +54,20 @@ def _generator(seed: int, name: str) -> np.random.Generator:
 
 
 def _initial(param: Param, generator: np.random.Generator) -> Array:
+    spread = deviation(param)
+    return constant(param) if spread is None else generator.normal(0.0, spread, param.shape).astype(np.float32)
+
+
+def deviation(param: Param) -> float | None:
+    """The standard deviation of a parameter that starts as normal numbers; None for one that starts as a constant."""
     if param.init == "he":
         fan_out = param.shape[0] * int(np.prod(param.shape[2:]))
-        return generator.normal(0.0, (2.0 / fan_out) ** 0.5, param.shape).astype(np.float32)
-    if param.init in ("linear", "normal"):
-        std = 0.01 if param.init == "linear" else 0.02
-        return generator.normal(0.0, std, param.shape).astype(np.float32)
+        return float((2.0 / fan_out) ** 0.5)
+    return {"linear": 0.01, "normal": 0.02}.get(param.init)
+
+
+def constant(param: Param) -> Array:
+    """The array of a parameter that starts as a constant."""
     value = {"zeros": 0.0, "ones": 1.0}.get(param.init)
     return np.full(param.shape, float(param.init) if value is None else value, np.float32)
 

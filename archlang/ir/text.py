@@ -17,8 +17,7 @@ from typing import Any
 from archlang.errors import ArchError, fail
 from archlang.ir.graph import Graph, Node, Output, op_text
 from archlang.ir.types import TensorType
-from archlang.ops import OPS
-from archlang.ops.base import Op, attribute_names
+from archlang.ops.base import OPS, Op, attribute_names
 from archlang.source import Source, Span
 
 

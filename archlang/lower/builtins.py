@@ -18,7 +18,7 @@ from archlang.ops import OPS, Op, activation, conv, join, norm, pool, regularize
 from archlang.source import Span
 
 if TYPE_CHECKING:
-    from archlang.lower.body import Body
+    from archlang.lower.steps import Steps
 
 Arguments = dict[str, Value]
 
@@ -155,14 +155,14 @@ def _attributes(cls: type[Op], given: Arguments, span: Span) -> dict[str, Any]:
 
 
 def _plain(cls: type[Op]) -> Builtin:
-    def emit(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+    def emit(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
         return body.emit(cls(**_attributes(cls, given, span)), tensors, span, label)
 
     return Builtin(cls.name, _op_params(cls), emit, cls.arity, aliases=_ALIASES)
 
 
 def _pool(cls: type[pool.Pool2d]) -> Builtin:
-    def emit(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+    def emit(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
         values = _attributes(cls, given, span)
         kernel = values["kernel"]
         default = tuple(k // 2 if k % 2 else 0 for k in kernel)
@@ -181,7 +181,7 @@ _CONV_PARAMS = (
 )
 
 
-def _emit_conv(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
+def _emit_conv(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
     """Convolution, then norm, then act; a bias exactly where there is no norm, unless `bias` says otherwise."""
     if given["bias"] is None:
         given = {**given, "bias": given["norm"] is None}
@@ -195,14 +195,14 @@ def _emit_conv(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: 
     return body.follow(out, given["norm"], given["act"], span, name)
 
 
-def _emit_dwconv(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
+def _emit_dwconv(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
     """A depthwise convolution: groups are the input's channels, `mult` filters for each."""
     channels = tensors[0].type.channels
     filters = channels * whole(given["mult"], "`mult` of `dwconv`", span)
     return _emit_conv(body, tensors, {**given, "c": filters, "groups": channels, "kind": "dwconv"}, span, label)
 
 
-def _emit_linear(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
+def _emit_linear(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
     """A linear layer; an image of one pixel is taken as the vector of its channels."""
     x = tensors[0]
     if x.type.is_image and x.type.shape[1:] == (1, 1):
@@ -214,11 +214,11 @@ def _emit_linear(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span
     return body.follow(out, given["norm"], given["act"], span, name)
 
 
-def _emit_skip(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+def _emit_skip(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
     return tensors[0]
 
 
-def _emit_split(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
+def _emit_split(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
     """Equal parts along the channels, or parts of the sizes given as a list."""
     (x,) = tensors
     parts = given["parts"]
@@ -232,12 +232,10 @@ def _emit_split(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span:
     if sum(sizes) != x.type.channels:
         raise fail("E0305", f"the parts have {sum(sizes)} channels together, the input {x.type.channels}", span)
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return tuple(
-        body.emit(shape.Slice(end - size, end), (x,), span) for size, end in zip(sizes, ends, strict=True)
-    )
+    return tuple(body.emit(shape.Slice(end - size, end), (x,), span) for size, end in zip(sizes, ends, strict=True))
 
 
-def _emit_rearrange(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+def _emit_rearrange(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
     pattern = " ".join(text(given["pattern"], "the pattern of `rearrange`", span).replace("->", " -> ").split())
     if pattern != "b c h w -> b (h w) c":
         known = '`rearrange` knows "b c h w -> b (h w) c"'
@@ -245,7 +243,7 @@ def _emit_rearrange(body: Body, tensors: tuple[Tensor, ...], given: Arguments, s
     return body.emit(shape.Tokens(), tensors, span, label)
 
 
-def _emit_drop_path(body: Body, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+def _emit_drop_path(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
     return body.emit(regularize.DropPath(real(given["p"], "`p` of `drop_path`", span)), tensors, span, label)
 
 

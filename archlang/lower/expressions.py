@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from archlang.errors import fail, nearest
@@ -158,7 +159,9 @@ class Expressions:
         if isinstance(value, Applied) and isinstance(value.callee, NetValue):
             net = value.callee
             given = self.bound_names(net, value.args, value.kwargs, span)
-            return NetValue(net.decl, net.module, net.identity, tuple({**dict(net.args), **given}.items()), net.overrides)
+            return NetValue(
+                net.decl, net.module, net.identity, tuple({**dict(net.args), **given}.items()), net.overrides
+            )
         if isinstance(value, NetValue):
             return value
         raise fail("E0208", f"expected a net, but this is {kind_of(value)}", span)
@@ -171,7 +174,9 @@ class Expressions:
 
     def _flow(self, node: tree.FlowValue) -> Value:
         if self.flow is None:
-            raise fail("E0209", "`_` has no value here: nothing flows yet", node.span, help="start with `input 3x224x224`")
+            raise fail(
+                "E0209", "`_` has no value here: nothing flows yet", node.span, help="start with `input 3x224x224`"
+            )
         return self.flow
 
     def _number(self, node: tree.Number) -> Value:
@@ -222,7 +227,7 @@ class Expressions:
         if node.op in ("and", "or"):
             left = self.truth(self.eval(node.left), node.left.span)
             return self.truth(self.eval(node.right), node.right.span) if left == (node.op == "and") else left
-        if node.op == "*" and _has_each(node.left):
+        if node.op == "*" and has_each(node.left):
             return self._repeat_each(node)
         left, right = self.eval(node.left), self.eval(node.right)
         if node.op in _COMPARE:
@@ -273,7 +278,9 @@ class Expressions:
 
     def truth(self, value: Value, span: Span) -> bool:
         if isinstance(value, Late):
-            raise fail("E0210", "`pos` cannot be asked here", span, help="use it in an argument such as `drop=0.2 * pos`")
+            raise fail(
+                "E0210", "`pos` cannot be asked here", span, help="use it in an argument such as `drop=0.2 * pos`"
+            )
         if isinstance(value, bool | int | float | tuple) or value is None:
             return bool(value)
         raise fail("E0208", f"expected true or false, but this is {kind_of(value)}", span)
@@ -600,10 +607,18 @@ def check_names(step: Applied, spans: dict[str, Span]) -> None:
     names = parameter_names(callee)
     for name, _value in step.kwargs:
         if name not in names:
-            alias = callee.aliases.get(name) if isinstance(callee, Builtin) else None
-            help_ = f"it is called `{alias}` here" if alias in names else nearest(name, names)
+            help_ = _suggest_argument(name, names, callee.aliases if isinstance(callee, Builtin) else {})
             raise fail("E0202", f"`{callee!r}` has no argument `{name}`", spans.get(name, step.span), help=help_)
     named(repr(callee), names, step.args, dict(step.kwargs), step.span)
+
+
+def _suggest_argument(name: str, names: Sequence[str], aliases: Mapping[str, str]) -> str:
+    """The nearest argument, known also by the names that other frameworks give it."""
+    known = {**{alias: real for alias, real in aliases.items() if real in names}, **{real: real for real in names}}
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    if near and near[0] not in names:
+        return f"did you mean `{known[near[0]]}`, the {near[0].replace('_', ' ')}?"
+    return nearest(name, names)
 
 
 def _leading_tensors(args: tuple[Value, ...]) -> tuple[tuple[Tensor, ...], tuple[Value, ...]]:
@@ -630,7 +645,7 @@ def _size(tensor: Tensor, name: str, node: tree.Attribute) -> int:
     raise fail("E0202", f"the tensor {type_} has no `.{name}`", node.span, help=f"it has {known}")
 
 
-def _has_each(node: tree.Expr) -> bool:
+def has_each(node: tree.Node) -> bool:
     return any(isinstance(part, tree.Prefix) and part.op == "each" for part in node.walk())
 
 

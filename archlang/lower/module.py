@@ -55,7 +55,9 @@ def read_source(path: Path, name: str | None = None) -> Source:
     try:
         return Source(name or str(path), data.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
-        raise fail("E0002", f"{name or path} is not UTF-8 text: byte {error.start} is not", help="save it as UTF-8") from error
+        raise fail(
+            "E0002", f"{name or path} is not UTF-8 text: byte {error.start} is not", help="save it as UTF-8"
+        ) from error
 
 
 class Loader:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from archlang.errors import ArchError, fail, nearest
 from archlang.ir.graph import Graph
-from archlang.lower.body import Body, doc_of, elaborate_net
+from archlang.lower.body import Body
 from archlang.lower.expressions import named
 from archlang.lower.module import Imported, Module
 from archlang.lower.region import Region, flatten
-from archlang.lower.session import Defaults, Memo, Session
+from archlang.lower.session import Decision, Defaults, Memo, Session
+from archlang.lower.steps import doc_of
 from archlang.lower.values import NetValue, Scope, Value
 from archlang.passes.dead_code import dead_code
 from archlang.source import Span
@@ -20,13 +22,20 @@ from archlang.syntax import tree
 
 @dataclass(frozen=True)
 class Lowered:
-    """An elaborated net. trace: the decisions that it read, key -> picked index, in order."""
+    """An elaborated net. trace: the decisions that it read, key -> picked index, in order.
 
-    graph: Graph
+    The Graph is made at its first use: counting a space's decisions takes none.
+    """
+
     region: Region
+    outputs: tuple[str, ...]
+    doc: str
     trace: Mapping[str, int]
     expectations: tuple[tuple[tree.Expect, Scope | Module], ...]
-    session: Session
+
+    @cached_property
+    def graph(self) -> Graph:
+        return dead_code(flatten(self.region, self.outputs, self.region.name, self.doc))
 
 
 def expression(module: Module, node: tree.Expr, session: Session | None = None) -> Value:
@@ -140,12 +149,14 @@ def lower(
     args: Mapping[str, Value] | None = None,
     picks: Mapping[str, int] | None = None,
     memo: Memo | None = None,
+    choose: Callable[[Decision], int] = lambda decision: 0,
 ) -> Lowered:
-    """The Graph of a net. args: override the net's arguments. picks: decisions of a space; the first alternative else.
+    """The Graph of a net. args: override the net's arguments. picks: decisions of a space;
+    `choose` takes those that are not in it, by itself the first alternative.
 
     Raises ArchError, located, with the expansion that led there.
     """
-    session = Session(picks, memo)
+    session = Session(picks, memo, choose)
     session.entry = net.module.source
     span = net.decl.name.span
     params = net.decl.params or ()
@@ -164,12 +175,13 @@ def lower(
     for key, name, value in net.overrides:
         defaults = defaults.force(key, {name: value})
     try:
-        body = elaborate_net(session, net, scope, defaults, None)
+        body = Body(session, Scope({}, scope), defaults, ())
+        body.net(net, None)
     except ArchError as error:
         raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
     region = body.region(net.name, [tensor for _, tensor in body.outputs])
-    graph = flatten(region, [name for name, _ in body.outputs], net.name, doc_of(net.module, net.decl))
-    return Lowered(dead_code(graph), region, session.trace, tuple(body.expectations), session)
+    outputs = tuple(name for name, _ in body.outputs)
+    return Lowered(region, outputs, doc_of(net.module, net.decl), session.trace, tuple(body.expectations))
 
 
 METRICS = ("params", "macs", "flops", "activation_bytes", "peak_memory")
@@ -191,6 +203,3 @@ def attribute(body: Body, net: NetValue, node: tree.Attribute) -> Value:
     if name in METRICS:
         return metrics(lower(net, memo=body.session.memo).graph)[name]
     return variant(net, name, body, node.name.span)
-
-
-Body.net_attribute = attribute  # type: ignore[method-assign] # nets know bodies, so bodies cannot import nets

@@ -51,7 +51,7 @@ class Region:
     scopes: Mapping[str, Scope]
     residuals: int
     ops: int
-    reads: Mapping[str, int] = field(default_factory=dict)
+    reads: dict[str, int] = field(default_factory=dict)
     names: tuple[tuple[str, int | float], ...] = ()
     aux: tuple[tuple[str, int], ...] = ()
 

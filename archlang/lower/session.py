@@ -45,13 +45,19 @@ class Memo:
 
 
 class Session:
-    """One elaboration. picks: decision key -> index; a decision that is not in it takes its first alternative.
+    """One elaboration. picks: decision key -> index; a decision that is not in it is left to `choose`.
 
     trace: the decisions that were read, in order. entry: the file that keys of decisions leave out.
     """
 
-    def __init__(self, picks: Mapping[str, int] | None = None, memo: Memo | None = None) -> None:
-        self.picks = picks or {}
+    def __init__(
+        self,
+        picks: Mapping[str, int] | None = None,
+        memo: Memo | None = None,
+        choose: Callable[[Decision], int] = lambda decision: 0,
+    ) -> None:
+        self.picks = dict(picks or {})
+        self.choose = choose
         self.memo = memo or Memo()
         self.trace: dict[str, int] = {}
         self.depth = 0
@@ -69,14 +75,20 @@ class Session:
 
     def decide(self, decision: Decision, per_repeat: bool) -> int:
         """The picked index. per_repeat: the key names a repeat, so that the region around it is no one else's."""
-        index = self.picks.get(decision.key, 0)
+        self.memo.decisions[decision.key] = decision
+        index = self.pick(decision.key)
         if not 0 <= index < decision.count:
             raise fail("E0501", f"decision {decision.label} has no alternative {index}", decision.span)
-        self.memo.decisions[decision.key] = decision
         self._read(decision.key, index)
         if per_repeat:
             self._unshared = [True] * len(self._unshared)
         return index
+
+    def pick(self, key: str) -> int:
+        """The picked index of a decision that was met before, by this elaboration or another with the same memo."""
+        if key not in self.picks:
+            self.picks[key] = self.choose(self.memo.decisions[key])
+        return self.picks[key]
 
     def _read(self, key: str, index: int) -> None:
         self.trace[key] = index
@@ -87,7 +99,7 @@ class Session:
         """The region for `key`, built unless one was built before under the same decisions."""
         known = self.memo.regions.setdefault(key, [])
         for region in known:
-            if all(self.picks.get(k, 0) == index for k, index in region.reads.items()):
+            if all(self.pick(k) == index for k, index in region.reads.items()):
                 for k, index in region.reads.items():
                     self._read(k, index)
                 self.spend(span, region.ops)

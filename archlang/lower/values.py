@@ -15,8 +15,8 @@ from archlang.source import Span
 from archlang.syntax import tree
 
 if TYPE_CHECKING:
-    from archlang.lower.body import Body
     from archlang.lower.module import Module
+    from archlang.lower.steps import Steps
 
 Value = Any
 """int, float, bool, str, None, a tuple of values, or one of the classes below."""
@@ -88,7 +88,7 @@ class Builtin:
 
     name: str
     params: tuple[Parameter, ...]
-    emit: Callable[[Body, tuple[Tensor, ...], dict[str, Value], Span, str], Value]
+    emit: Callable[[Steps, tuple[Tensor, ...], dict[str, Value], Span, str], Value]
     inputs: int | None = 1
     like: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)

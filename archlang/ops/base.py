@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from typing import Any, ClassVar
 
 from archlang.ir.types import TensorType
@@ -106,7 +105,6 @@ class Op:
         return count
 
 
-@cache
 def attribute_names(cls: type[Op]) -> dict[str, str]:
     """The language's name of each attribute -> the dataclass field's name."""
     return {f.metadata.get("short", f.name): f.name for f in fields(cls)}

@@ -17,7 +17,9 @@ _WORDS = {
     "$END": "the end of the file",
 }
 
-_STATEMENT_HELP = "a line is a step such as `conv(64, 3)`, steps joined by `->`, an assignment, or a group such as `residual:`"
+_STATEMENT_HELP = (
+    "a line is a step such as `conv(64, 3)`, steps joined by `->`, an assignment, or a group such as `residual:`"
+)
 
 
 def syntax_error(source: Source, error: UnexpectedInput | DedentError) -> Diagnostic:
@@ -95,9 +97,13 @@ def _line_span(source: Source, at: int) -> Span:
 def _missing(source: Source, span: Span, accepted: set[str], seen: str) -> Diagnostic | None:
     """What one sign, written before the token that surprised, would have made right."""
     if "COLON" in accepted and seen == _WORDS["_NL"]:
-        return Diagnostic("E0101", "missing `:` at the end of this line", span, help="a line that opens a block ends with `:`")
+        return Diagnostic(
+            "E0101", "missing `:` at the end of this line", span, help="a line that opens a block ends with `:`"
+        )
     if "_INDENT" in accepted and len(accepted) == 1:
-        return Diagnostic("E0104", "the body of this block is missing or not indented", span, help="indent it by two spaces")
+        return Diagnostic(
+            "E0104", "the body of this block is missing or not indented", span, help="indent it by two spaces"
+        )
     if "COMMA" in accepted and ("RPAR" in accepted or "RSQB" in accepted or "RBRACE" in accepted):
         return Diagnostic("E0101", f"missing `,` before {seen}", span)
     if "BAR" in accepted and seen == _WORDS["_NL"]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,12 +27,12 @@ MAX_BRACKETS = 64
 
 
 class Indentation(Indenter):
-    NL_type = "_NL"  # type: ignore[assignment]
-    OPEN_PAREN_types = ["LPAR", "LSQB", "LBRACE"]  # type: ignore[assignment] # noqa: RUF012
-    CLOSE_PAREN_types = ["RPAR", "RSQB", "RBRACE"]  # type: ignore[assignment] # noqa: RUF012
-    INDENT_type = "_INDENT"  # type: ignore[assignment]
-    DEDENT_type = "_DEDENT"  # type: ignore[assignment]
-    tab_len = 8  # type: ignore[assignment]
+    NL_type = "_NL"
+    OPEN_PAREN_types = ["LPAR", "LSQB", "LBRACE"]  # noqa: RUF012
+    CLOSE_PAREN_types = ["RPAR", "RSQB", "RBRACE"]  # noqa: RUF012
+    INDENT_type = "_INDENT"
+    DEDENT_type = "_DEDENT"
+    tab_len = 8
 
 
 BINDING = {
@@ -80,11 +81,11 @@ class _TreeBuilder(Transformer[Token, Any]):
     def paren(self, c: list[Any]) -> tree.Paren:
         return tree.Paren(self._span(c[0], c[2]), c[1])
 
-    def tuple(self, c: list[Any]) -> tree.Tuple:
+    def tuple_(self, c: list[Any]) -> tree.Tuple:
         rest = c[2] if len(c) == 4 else []
         return tree.Tuple(self._span(c[0], c[-1]), (c[1], *rest))
 
-    def list(self, c: list[Any]) -> tree.List:
+    def list_(self, c: list[Any]) -> tree.List:
         return tree.List(self._span(c[0], c[-1]), tuple(c[1]) if len(c) == 3 else ())
 
     def choice(self, c: list[Any]) -> tree.Choice:
@@ -238,7 +239,7 @@ class _TreeBuilder(Transformer[Token, Any]):
 
     def table(self, c: list[Any]) -> tree.Table:
         unit = c[1] if isinstance(c[1], tree.Expr) else None
-        name = next((self._name(b) for a, b in zip(c, c[1:], strict=False) if _is(a, "AS")), None)
+        name = next((self._name(b) for a, b in pairwise(c) if _is(a, "AS")), None)
         return tree.Table(self._span(c[0], c[-1]), unit, name, c[-1])
 
     def table_body(self, c: list[Any]) -> tree.TableBody:
@@ -347,7 +348,10 @@ def _parser() -> tuple[Lark, _TreeBuilder]:
     """The parser from the tables that `generate` made in advance."""
     data, memo = json.loads(TABLES.read_text(encoding="utf-8"), object_hook=_numbered)
     builder = _TreeBuilder()
-    return Lark._load_from_dict(data, memo, transformer=builder, postlex=Indentation()), builder
+    lark: Lark = Lark._load_from_dict(  # type: ignore[no-untyped-call]
+        data, memo, transformer=builder, postlex=Indentation()
+    )
+    return lark, builder
 
 
 def _numbered(value: dict[str, Any]) -> dict[Any, Any]:

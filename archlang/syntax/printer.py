@@ -161,10 +161,10 @@ class _Printer:
             self._blank(start, depth, apart)
 
     def _blank(self, offset: int, depth: int, apart: bool) -> None:
-        if not self.lines or self.lines[-1].text == "" or self.lines[-1].text.endswith(":") and not apart:
+        if not self.lines or self.lines[-1].text == "" or (self.lines[-1].text.endswith(":") and not apart):
             return
         line = self.source.position(offset)[0]
-        if apart or line > 1 and not self.source.line(line - 1).strip():
+        if apart or (line > 1 and not self.source.line(line - 1).strip()):
             self.lines.append(_Line("", depth))
 
     def _line(self, text: str, depth: int, start: int, end: int) -> None:

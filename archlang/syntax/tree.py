@@ -264,7 +264,7 @@ class Pass(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class Group(Stmt):
-    """`head:` with a body: add, concat, mul, mean, residual(...), branch; `-> steps` after the head act on the result."""
+    """`head:` with a body: add, concat, mul, mean, residual(...), branch; `-> steps` behind it act on the result."""
 
     head: Expr
     suite: Suite

@@ -1,0 +1,5 @@
+"""`python -m archlang`: the command line."""
+
+from archlang.cli import main
+
+main(prog_name="archlang")

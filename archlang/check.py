@@ -1,0 +1,124 @@
+"""Checks a file: syntax, names, shapes, `expect` lines; for a space its size, and that its choices fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from archlang.cost import NetCost, cost
+from archlang.errors import ArchError, Diagnostic
+from archlang.lower import Lowered, Memo, Module, NetValue, Session, lower, metrics
+from archlang.lower.body import Body
+from archlang.lower.nets import all_names, net_named, required
+from archlang.lower.session import Defaults
+from archlang.lower.values import Scope
+from archlang.search.space import Space
+from archlang.spec import Spec, module_of, net_of, split
+from archlang.syntax import tree
+from archlang.syntax.printer import print_expr
+
+
+@dataclass
+class Report:
+    """What `check` found. nets: each that was proved, with its cost. spaces: nets with choices in them."""
+
+    errors: tuple[Diagnostic, ...] = ()
+    nets: list[tuple[str, NetCost]] = field(default_factory=list)
+    spaces: list[Space] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+
+def check(spec: str) -> Report:
+    """Check SPEC: one net where it names one, else every net and variant of the file; of a folder, every file."""
+    if Path(spec).is_dir():
+        return _merged([check(str(path)) for path in sorted(Path(spec).rglob("*.arch"))])
+    report = Report()
+    try:
+        _check_spec(split(spec), report)
+    except ArchError as error:
+        _add(report, error)
+    return report
+
+
+def _merged(reports: Sequence[Report]) -> Report:
+    merged = Report()
+    for report in reports:
+        merged.errors += tuple(error for error in report.errors if error not in merged.errors)
+        merged.nets += report.nets
+        merged.spaces += report.spaces
+    return merged
+
+
+def _add(report: Report, error: ArchError) -> None:
+    """Each place is reported once, however many variants lead there."""
+    known = {(known.code, known.span, known.message) for known in report.errors}
+    report.errors += tuple(d for d in error.diagnostics if (d.code, d.span, d.message) not in known)
+
+
+def _check_spec(spec: Spec, report: Report) -> None:
+    module = module_of(spec)
+    memo = Memo()
+    if spec.name:
+        _check_net(net_of(module, spec.name, None), spec.name, memo, report)
+        return
+    for name in all_names(module):
+        try:
+            net = net_named(module, name)
+            if not required(net):
+                _check_net(net, name, memo, report)
+        except ArchError as error:
+            _add(report, error)
+    for item in module.program.items:
+        if isinstance(item, tree.ExpectItem):
+            _expect(Body(Session(memo=memo), module, Defaults(), ()), item.condition, None, report)
+
+
+def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
+    try:
+        lowered = lower(net, memo=memo)
+    except ArchError as error:
+        _add(report, error)
+        return
+    if lowered.trace:
+        space = Space(net, memo=memo)
+        for misfit in space.misfits():
+            _add(report, misfit)
+        report.spaces.append(space)
+        return
+    if not net.args and not net.overrides:
+        _expectations(lowered, net.module, report)
+    report.nets.append((name, cost(lowered.graph)))
+
+
+def _expectations(lowered: Lowered, module: Module, report: Report) -> None:
+    """The `expect` lines of a net hold for its default arguments."""
+    if not lowered.expectations:
+        return
+    found = metrics(lowered.graph)
+    for stmt, scope in lowered.expectations:
+        body = Body(Session(), Scope(dict(found), scope), Defaults(), ())
+        _expect(body, stmt.condition, found, report)
+
+
+def _expect(body: Body, condition: tree.Expr, found: dict[str, int] | None, report: Report) -> None:
+    try:
+        if body.truth(body.eval(condition), condition.span):
+            return
+        seen = _seen(body, condition)
+    except ArchError as error:
+        _add(report, error)
+        return
+    message = f"this does not hold: {seen}" if seen else "this does not hold"
+    _add(report, ArchError(Diagnostic("E0311", message, condition.span)))
+
+
+def _seen(body: Body, condition: tree.Expr) -> str:
+    """The value of a comparison's left side, for the message."""
+    if not isinstance(condition, tree.Infix):
+        return ""
+    value = body.eval(condition.left)
+    return f"{print_expr(condition.left)} is {value:,}" if isinstance(value, int | float) else ""

@@ -1,0 +1,386 @@
+"""Applies steps: adds ops and instances of blocks to the region under construction, and names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+
+from archlang.errors import ArchError, Diagnostic, Label, fail
+from archlang.ir.graph import Scope as GraphScope
+from archlang.ir.types import TensorType
+from archlang.lower.expressions import Expressions, named, parameter_names
+from archlang.lower.module import Module
+from archlang.lower.region import CallStep, Region, Step
+from archlang.lower.session import MAX_OPS, Defaults, Session
+from archlang.lower.values import (
+    Applied,
+    Block,
+    Builtin,
+    Chain,
+    Closure,
+    Late,
+    NetValue,
+    Repeat,
+    Scope,
+    Tensor,
+    Value,
+    is_step,
+    kind_of,
+)
+from archlang.ops.base import Op, ShapeError
+from archlang.ops.join import Add, Mul
+from archlang.source import Span
+from archlang.syntax import tree
+
+
+class Steps(Expressions):
+    """A region under construction. `Body` adds the statements.
+
+    steps: what the region does so far. types: of the region's values. flow: the current value.
+    """
+
+    def __init__(
+        self, session: Session, scope: Scope | Module, defaults: Defaults, inputs: Sequence[TensorType]
+    ) -> None:
+        self.session, self.scope, self.defaults = session, scope, defaults
+        self.types: list[TensorType] = list(inputs)
+        self.inputs = len(inputs)
+        self.steps: list[Step | CallStep] = []
+        self.flow: Tensor | None = None
+        self.given: list[Tensor] | None = None
+        self.prefix = ""
+        self.counts: dict[str, int] = {}
+        self.names: set[str] = set()
+        self.scopes: dict[str, GraphScope] = {}
+        self.residuals = 0
+        self.residual = 0
+        self.ops = 0
+        self.locals: dict[str, int | float] = {}
+        self.outputs: list[tuple[str, Tensor]] = []
+        self.aux: list[tuple[str, int]] = []
+        self.expectations: list[tuple[tree.Expect, Scope | Module]] = []
+
+    # names of modules
+
+    def fresh(self, kind: str) -> str:
+        """A free module name: `conv1`, `conv2`, `relu6_1`; within a sequence `0`, `1`."""
+        if self.prefix.endswith("!"):  # a sequence: its ops are numbered
+            kind = ""
+        number = self.counts.get(self.prefix + kind, 0 if kind == "" else 1)
+        while True:
+            name = f"{kind}_{number}" if kind[-1:].isdigit() else f"{kind}{number}"
+            number += 1
+            if self._path(name) not in self.names:
+                self.counts[self.prefix + kind] = number
+                return name
+
+    def _path(self, name: str) -> str:
+        return self.prefix.replace("!", "") + name
+
+    def _claim(self, name: str, span: Span) -> str:
+        path = self._path(name)
+        if path in self.names:
+            raise fail("E0203", f"two modules are called `{path}`", span, help="give them different names")
+        self.names.add(path)
+        return path
+
+    @contextmanager
+    def within(self, name: str, scope: GraphScope, sequence: bool = False) -> Iterator[None]:
+        """Name the modules made in the body `name.…`."""
+        path = self._claim(name, scope.span) if scope.span else self._path(name)
+        self.scopes[path] = scope
+        before, self.prefix = self.prefix, f"{path}.{'!' if sequence else ''}"
+        try:
+            yield
+        finally:
+            self.prefix = before
+
+    # nodes
+
+    def emit(self, op: Op, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
+        """Add an op. Raises ArchError, located at `span`, where the tensors do not fit."""
+        inputs = [tensor.type for tensor in tensors]
+        try:
+            type_ = inputs[0] if _is_late(op) else op.infer(*inputs)
+        except ShapeError as error:
+            raise ArchError(Diagnostic(error.code, error.message, span, help=error.help)) from None
+        if self.ops + 1 > MAX_OPS:
+            raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
+        name = self._claim(label or self.fresh(op.name), span)
+        self.steps.append(Step(op, tuple(tensor.ref for tensor in tensors), type_, name, span, self.residual))
+        self.ops += 1
+        return self._value(type_)
+
+    def _value(self, type_: TensorType) -> Tensor:
+        self.types.append(type_)
+        return Tensor(len(self.types) - 1, type_)
+
+    def follow(self, value: Tensor, norm: Value, act: Value, span: Span, name: str) -> Value:
+        """The norm and the activation of a convolution or linear layer called `name`.
+
+        `conv2` is followed by the next free `bn`, a named one by `name_bn` and `name_act`.
+        """
+        own = name.rstrip("0123456789") not in ("conv", "dwconv", "linear", "")
+        result: Value = value
+        for step, suffix in ((norm, "bn"), (act, "act")):
+            if step is not None:
+                label = f"{name}_{suffix}" if own and _is_single(step) else ""
+                result = self.apply(self.step(step, span), (result,), span, label)
+        return result
+
+    # applying steps
+
+    def apply(self, step: Value, tensors: tuple[Tensor, ...], span: Span, label: str = "") -> Value:
+        """The result of a step on tensors. label: the module's name, where one was given."""
+        if isinstance(step, Applied):
+            return self._apply_call(step, tensors, span, label)
+        if isinstance(step, Closure):
+            return self._in_flow(tensors[0], lambda: self._closure(step, tensors[0], label))
+        if isinstance(step, Chain):
+            for i, part in enumerate(step.steps):
+                last = i == len(step.steps) - 1
+                tensors = self._as_tensors(self.apply(part, tensors, part.span, label if last else ""), part.span)
+            return tensors[0] if len(tensors) == 1 else tensors
+        if isinstance(step, Repeat):
+            return self._apply_repeat(step, tensors, label)
+        return self.apply(self.step(step, span), tensors, span, label)
+
+    def _as_tensors(self, value: Value, span: Span) -> tuple[Tensor, ...]:
+        values = value if isinstance(value, tuple) else (value,)
+        for item in values:
+            if not isinstance(item, Tensor):
+                raise fail("E0208", f"expected a tensor, but this is {kind_of(item)}", span)
+        return values
+
+    def _in_flow(self, value: Tensor, compute: Callable[[], Value]) -> Value:
+        before, self.flow = self.flow, value
+        try:
+            return compute()
+        finally:
+            self.flow = before
+
+    def _closure(self, step: Closure, value: Tensor, label: str) -> Value:
+        result = self.eval_in(step.expr, step.scope)
+        return (
+            result
+            if isinstance(result, Tensor)
+            else self.apply(self.step(result, step.span), (value,), step.span, label)
+        )
+
+    def through(self, value: Tensor, node: tree.Expr, label: str = "") -> Value:
+        """The flow with current value `value` goes through `node`: a step transforms it, a tensor replaces it."""
+        return self._in_flow(value, lambda: self._flow_step(value, node, label))
+
+    def _flow_step(self, value: Tensor | None, node: tree.Expr, label: str) -> Value:
+        if isinstance(node, tree.Pipe):
+            left = self._flow_step(value, node.left, "")
+            (tensor,) = self._as_tensors(left, node.left.span)
+            return self.through(tensor, node.right, label)
+        result = self.eval(node)
+        if is_step(result):
+            if value is None:
+                raise fail("E0209", "this step has nothing to act on", node.span, help="start with `input 3x224x224`")
+            return self.apply(self.step(result, node.span), (value,), node.span, label)
+        return result
+
+    def _apply_repeat(self, step: Repeat, tensors: tuple[Tensor, ...], label: str) -> Value:
+        block = step.steps[0].callee if step.steps and isinstance(step.steps[0], Applied) else None
+        if not isinstance(block, Block | NetValue):
+            return self._repeat(step, tensors, None)
+        name = label or self.fresh(block.name)
+        scope = GraphScope("repeat", block.name, label=f"{step!r}", span=step.span)
+        with self.within(name, scope):
+            return self._repeat(step, tensors, self.prefix)
+
+    def _repeat(self, step: Repeat, tensors: tuple[Tensor, ...], prefix: str | None) -> Value:
+        result: Value = tensors[0] if len(tensors) == 1 else tensors
+        for i, part in enumerate(step.steps):
+            self.session.spend(step.span)
+            try:
+                result = self.apply(part, tensors, step.span, str(i) if prefix is not None else "")
+            except ArchError as error:
+                raise error.expanded(f"repeat {i + 1} of {len(step.steps)}") from None
+            tensors = self._as_tensors(result, step.span)
+        return result
+
+    def _apply_call(self, step: Applied, tensors: tuple[Tensor, ...], span: Span, label: str) -> Value:
+        callee = step.callee
+        where = step.span
+        self._check_inputs(callee, len(tensors), where)
+        if isinstance(callee, Builtin):
+            given = self._bind_builtin(callee, step)
+            return callee.emit(self, tensors, given, where, label)
+        if isinstance(callee, NetValue):
+            return self._call_net(callee, step, tensors, label)
+        return self._call_block(callee, step, tensors, label)
+
+    def _check_inputs(self, callee: Builtin | Block | NetValue, count: int, span: Span) -> None:
+        wanted: int | None = 1
+        if isinstance(callee, Builtin):
+            wanted = callee.inputs
+        elif isinstance(callee, Block):
+            wanted = max(1, len(callee.decl.inputs))
+        if wanted is not None and count != wanted and not isinstance(callee, NetValue):
+            takes = f"takes {wanted} tensor{'s' * (wanted != 1)}"
+            raise fail("E0214", f"`{callee!r}` {takes}, but {count} are given", span)
+
+    def _set(self, keys: tuple[Value, ...], name: str, once: bool, step: Applied) -> tuple[bool, Value]:
+        """A setting by `default` or `with`; in a repeat, not for a parameter marked `once`."""
+        return (False, None) if once and step.again else self.defaults.find(keys, name)
+
+    def _bind_builtin(self, callee: Builtin, step: Applied) -> dict[str, Value]:
+        given = named(callee.name, parameter_names(callee), step.args, dict(step.kwargs), step.span)
+        keys = (callee.name, *callee.like)
+        bound = {}
+        for param in callee.params:
+            if param.name in given and not (param.once and step.again):
+                bound[param.name] = given[param.name]
+                continue
+            found, value = self._set(keys, param.name, param.once, step)
+            if not found and param.required:
+                raise fail("E0212", f"`{callee.name}` needs `{param.name}`", step.span)
+            bound[param.name] = value if found else param.default
+        return bound
+
+    def _bind(
+        self, callee: Block | NetValue, params: Sequence[tree.Param], fixed: dict[str, Value], step: Applied
+    ) -> Scope:
+        """The parameters of a block or net as a scope of its file: given, set by `default`, or the default's value."""
+        names = [param.name.id for param in params]
+        given = {**fixed, **named(repr(callee), names, step.args, dict(step.kwargs), step.span)}
+        scope = Scope({}, callee.module)
+        for param in params:
+            name = param.name.id
+            if name in given and not (param.once and step.again):
+                scope.names[name] = given[name]
+                continue
+            found, value = self._set((callee,), name, param.once, step)
+            if found:
+                scope.names[name] = value
+            elif param.default is not None:
+                scope.names[name] = self.eval_in(param.default, scope)
+            else:
+                label = Label(param.span, "needed here")
+                raise fail("E0212", f"`{callee!r}` needs `{name}`", step.span, labels=(label,))
+        return scope
+
+    def _call_block(self, block: Block, step: Applied, tensors: tuple[Tensor, ...], label: str) -> Value:
+        scope = self._bind(block, block.decl.params, {}, step)
+        types = tuple(tensor.type for tensor in tensors)
+        for name, value in scope.names.items():
+            if isinstance(value, Tensor):
+                raise fail("E0214", f"`{block}` takes no tensor as `{name}`", step.span, help="tensors come first")
+        key = (block, tuple(scope.names.items()), types, self.defaults)
+
+        def build() -> Region:
+            return self._elaborate_block(block, scope, types)
+
+        try:
+            region = self.session.region(key, build, step.span)
+        except ArchError as error:
+            raise error.expanded(f"{step!r} at line {step.span.line}") from None
+        arguments = tuple((k, v) for k, v in scope.names.items())
+        doc = doc_of(block.module, block.decl)
+        found = GraphScope("block", block.name, arguments, region.names, repr(step), doc, step.span)
+        return self._add_call(region, tensors, label or self.fresh(block.name), found, step.span)
+
+    def _add_call(self, region: Region, tensors: tuple[Tensor, ...], name: str, scope: GraphScope, span: Span) -> Value:
+        path = self._claim(name, span)
+        self.steps.append(CallStep(region, tuple(tensor.ref for tensor in tensors), path, scope, self.residuals))
+        self.ops += region.ops
+        if self.ops > MAX_OPS:
+            raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
+        self.residuals += region.residuals
+        outputs = tuple(self._value(type_) for type_ in region.types)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _elaborate_block(self, block: Block, scope: Scope, types: tuple[TensorType, ...]) -> Region:
+        body = type(self)(self.session, Scope({}, scope), self.defaults, types)
+        body.repeat = self.repeat
+        names = [param.name.id for param in block.decl.inputs] or ["x"]
+        tensors = [Tensor(i, type_) for i, type_ in enumerate(types)]
+        scope.names.update(zip(names, tensors, strict=True))
+        body.flow = tensors[0]
+        try:
+            body.suite(block.decl.suite)
+        finally:
+            for name in names:
+                del scope.names[name]
+        assert body.flow is not None
+        return body.region(block.name, [body.flow])
+
+    def region(self, name: str, outputs: Sequence[Tensor]) -> Region:
+        return Region(
+            name,
+            self.inputs,
+            tuple(self.steps),
+            tuple(tensor.ref for tensor in outputs),
+            tuple(tensor.type for tensor in outputs),
+            self.scopes,
+            self.residuals,
+            self.ops,
+            names=tuple(self.locals.items()),
+            aux=tuple(self.aux),
+        )
+
+    def _call_net(self, net: NetValue, step: Applied, tensors: tuple[Tensor, ...], label: str) -> Value:
+        """A net as a step: its inputs are the tensors, whatever sizes it declares."""
+        scope = self._bind(net, net.decl.params or (), dict(net.args), step)
+        types = tuple(tensor.type for tensor in tensors)
+        defaults = Defaults()
+        for key, name, value in net.overrides:
+            defaults = defaults.force(key, {name: value})
+        key = (net, tuple(scope.names.items()), types, defaults)
+
+        def build() -> Region:
+            body = type(self)(self.session, Scope({}, scope), defaults, types)
+            body.net(net, [Tensor(i, type_) for i, type_ in enumerate(types)])
+            return body.region(net.name, [tensor for _, tensor in body.outputs])
+
+        try:
+            region = self.session.region(key, build, step.span)
+        except ArchError as error:
+            raise error.expanded(f"{step!r} at line {step.span.line}") from None
+        arguments = tuple(scope.names.items())
+        found = GraphScope(
+            "block", net.name, arguments, region.names, repr(step), doc_of(net.module, net.decl), step.span
+        )
+        return self._add_call(region, tensors, label or self.fresh(net.name.lower()), found, step.span)
+
+    def suite(self, suite: tree.Suite) -> None:
+        """Elaborate statements."""
+        raise NotImplementedError
+
+    def net(self, net: NetValue, tensors: Sequence[Tensor] | None) -> None:
+        """Elaborate the statements of a net."""
+        raise NotImplementedError
+
+    # arithmetic on tensors
+
+    def tensor_arithmetic(self, op: str, left: Value, right: Value, span: Span) -> Value:
+        joins: dict[str, Op] = {"+": Add(), "*": Mul()}
+        if op not in joins or not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+            raise fail("E0208", f"`{op}` does not work on {kind_of(left)} and {kind_of(right)}", span)
+        return self.emit(joins[op], (left, right), span)
+
+
+def doc_of(module: Module, decl: tree.BlockDef | tree.NetDef) -> str:
+    """The comment of a definition: behind its header, or on the lines right above it."""
+    line = decl.span.line
+    above: list[str] = []
+    for comment in reversed(module.program.comments):
+        at = module.source.position(comment.start)[0]
+        if at == line and not comment.own_line:
+            return comment.text.lstrip("# ")
+        if comment.own_line and at == line - 1 - len(above):
+            above.append(comment.text.lstrip("# "))
+    return " ".join(reversed(above))
+
+
+def _is_single(step: Value) -> bool:
+    return isinstance(step, Builtin) or (isinstance(step, Applied) and isinstance(step.callee, Builtin))
+
+
+def _is_late(op: Op) -> bool:
+    return op.training_only and any(isinstance(getattr(op, f.name), Late) for f in fields(op))

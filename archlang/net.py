@@ -1,0 +1,128 @@
+"""A network that was loaded: its Graph, its cost, and what can be made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archlang import spec as specs
+from archlang.backend import Artifact, Request, compile_graph
+from archlang.cost import NetCost, cost
+from archlang.ir.graph import Graph
+from archlang.lower import Lowered, Module, NetValue, lower
+from archlang.lower.values import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network of a file. spec: as the user wrote it. args: overrides of the net's parameters."""
+
+    spec: str
+    value: NetValue
+    module: Module
+    args: Mapping[str, Value]
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+    @property
+    def text(self) -> str:
+        """The source of the file."""
+        return self.module.source.text
+
+    @cached_property
+    def lowered(self) -> Lowered:
+        return lower(self.value, self.args)
+
+    @property
+    def graph(self) -> Graph:
+        """The network as typed SSA; of a space, the network of the first alternatives."""
+        return self.lowered.graph
+
+    def cost(self) -> NetCost:
+        """Parameters, MACs, FLOPs and memory, for batch 1."""
+        return cost(self.graph)
+
+    def compile(self, target: str, weights: Mapping[str, Any] | None = None, **request: Any) -> Artifact:
+        """The network as a file of the backend `target`. Raises ArchError where weights do not fit the network.
+
+        weights: a state dict or name -> array in PyTorch's layout. The other arguments are those of `backend.Request`.
+        """
+        if weights is not None:
+            from archlang.weights import checked
+
+            arrays = {name: _array(value) for name, value in weights.items()}
+            weights = checked(self.graph, arrays)
+        return compile_graph(self.graph, target, Request(weights=weights, origin=self.spec, **request))
+
+    def to_torch_source(self) -> str:
+        """PyTorch source that needs nothing but torch."""
+        return self.compile("pytorch").data.decode()
+
+    def to_torch(self, weights: Mapping[str, Any] | None = None) -> torch.nn.Module:
+        """The module that the generated source defines, with `weights` loaded where given."""
+        from archlang.backends.pytorch import build_module
+
+        module = build_module(self.to_torch_source(), self.name)
+        if weights is not None:
+            import torch
+
+            from archlang.weights import checked
+
+            arrays = checked(self.graph, {name: _array(value) for name, value in weights.items()})
+            state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            module.load_state_dict(state, strict=False)
+        return module
+
+    def to_onnx(self, path: str | Path, weights: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        """Write an ONNX model, whole or not at all."""
+        self._write(Path(path), self.compile("onnx", weights, seed=seed))
+
+    def to_tflite(
+        self,
+        path: str | Path,
+        weights: Mapping[str, Any] | None = None,
+        quantize: str = "none",
+        calibration: NDArray[np.float32] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Write a TFLite model, whole or not at all. calibration: inputs (N, C, H, W), for `quantize="int8"`."""
+        artifact = self.compile("tflite", weights, quantize=quantize, calibration=_array(calibration), seed=seed)
+        self._write(Path(path), artifact)
+
+    def _write(self, path: Path, artifact: Artifact) -> None:
+        from archlang.files import write_whole
+
+        write_whole(path, artifact.data)
+
+
+def _array(value: Any) -> Any:
+    """A torch tensor as an array; anything else as it is."""
+    detach = getattr(value, "detach", None)
+    return detach().cpu().float().numpy() if detach is not None else value
+
+
+def load(spec: str, net: str | None = None, **overrides: Any) -> Net:
+    """The network that SPEC means: `FILE[:NAME]` or `zoo:FAMILY[:NAME]`.
+
+    net: an expression that yields the net, instead of NAME: `compound(phi=1.5)`. overrides: the net's parameters.
+    Raises ArchError where the file, the name or a parameter is wrong.
+    """
+    found = specs.split(spec)
+    module = specs.module_of(found)
+    return Net(spec, specs.net_of(module, found.name, net), module, specs.values(module, overrides))
+
+
+def loads(text: str, net: str | None = None, name: str = "<text>", **overrides: Any) -> Net:
+    """The network of a text, as `load` does for a file."""
+    module = specs.module_of_text(text, name)
+    return Net(name, specs.net_of(module, "", net), module, specs.values(module, overrides))

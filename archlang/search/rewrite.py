@@ -1,0 +1,194 @@
+"""A picked candidate as a program: the choices replaced in place, everything else as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from archlang.errors import fail
+from archlang.lower import NetValue
+from archlang.lower.builtins import whole
+from archlang.lower.expressions import number
+from archlang.lower.values import ChoiceValue, Value, show
+from archlang.source import Span
+from archlang.syntax import tree
+from archlang.syntax.parser import parse_expression
+
+Picks = Mapping[str, int]
+
+
+def picked_program(net: NetValue, args: Mapping[str, Value], trace: Picks, name: str) -> tree.Program:
+    """The file of `net` with the net alone, called `name`, its choices replaced by what `trace` picked.
+
+    args become the defaults of the net's parameters. `choice` definitions, searches, variants and the other nets go.
+    """
+    given = {**dict(net.args), **args}
+    picker = _Picker(net, trace)
+    program = net.module.program
+    items = [item for item in program.items if _stays(item, net)]
+    rewritten = [picker.item(item, given, name) for item in items]
+    comments = tuple(comment for comment in program.comments if _belongs(comment, program, items))
+    return tree.Program(program.source, tuple(rewritten), comments)
+
+
+def _stays(item: tree.Item, net: NetValue) -> bool:
+    if isinstance(item, tree.NetDef):
+        return item is net.decl
+    return isinstance(item, tree.Import | tree.FnDef | tree.ConstDef | tree.BlockDef)
+
+
+def _belongs(comment: tree.Comment, program: tree.Program, kept: Sequence[tree.Item]) -> bool:
+    """Whether a comment stands in, behind or right above an item that stays; the file's head stays too."""
+    following = next((item for item in program.items if item.span.end > comment.start), None)
+    if following is None:
+        return False
+    line = program.source.position(comment.start)[0]
+    behind = next((i for i in reversed(program.items) if i.span.end <= comment.start), None)
+    if behind is not None and program.source.position(behind.span.end - 1)[0] == line:
+        return behind in kept
+    if following is program.items[0] and comment.start < following.span.start:
+        return True
+    return following in kept
+
+
+class _Picker:
+    """Rewrites a tree: each node is copied only where something below it changed."""
+
+    def __init__(self, net: NetValue, trace: Picks) -> None:
+        self.net, self.trace = net, trace
+        self.source = net.module.source
+        self.mentions: tuple[str, ...] = ()
+
+    def item(self, item: tree.Item, given: Mapping[str, Value], name: str) -> tree.Item:
+        changed: tree.Item = item
+        if isinstance(item, tree.NetDef):
+            changed = replace(item, name=replace(item.name, id=name), params=_fixed(item.params, given))
+        result: tree.Item = self.node(changed)
+        return result
+
+    def node(self, node: Any) -> Any:
+        if isinstance(node, tree.Choice):
+            return self._picked(node, (*self.mentions, self._place(node.span)))
+        if isinstance(node, tree.Prefix) and node.op == "each" and isinstance(node.value, tree.Choice):
+            return self._each(node, node.value)
+        if isinstance(node, tree.Name) and isinstance(choice := self._choice(node.id), ChoiceValue):
+            return self._mention(node, choice)
+        if isinstance(node, tree.Call) and isinstance(node.function, tree.Name):
+            choice = self._choice(node.function.id)
+            if isinstance(choice, ChoiceValue):
+                raise fail("E0506", "a choice with arguments cannot be printed in place yet", node.span)
+        if isinstance(node, tree.Row):
+            return replace(node, cells=tuple(self._cell(cell) for cell in node.cells))
+        return self._below(node)
+
+    def _below(self, node: Any) -> Any:
+        changed = {}
+        for f in fields(node):
+            value = getattr(node, f.name)
+            if isinstance(value, tree.Node):
+                new: Any = value if isinstance(value, tree.Name) and f.name in _NAMES else self.node(value)
+            elif isinstance(value, tuple) and not isinstance(value, Span):
+                new = tuple(self.node(v) if isinstance(v, tree.Node) else v for v in value)
+                new = value if all(a is b for a, b in zip(new, value, strict=True)) else new
+            else:
+                continue
+            if new is not value:
+                changed[f.name] = new
+        return _simplified(replace(node, **changed)) if changed else node
+
+    def _cell(self, cell: tree.Expr) -> tree.Expr:
+        """A cell, or `-` where no decision in it was read: the picked block does not take it."""
+        places = [self._place(part.span) for part in cell.walk() if self._is_decision(part)]
+        if places and not any(key.split("#")[0].split(">")[0] in places for key in self.trace):
+            return tree.Blank(cell.span)
+        new: tree.Expr = self.node(cell)
+        return new
+
+    def _is_decision(self, node: tree.Node) -> bool:
+        return isinstance(node, tree.Choice) or (
+            isinstance(node, tree.Name) and isinstance(self._choice(node.id), ChoiceValue)
+        )
+
+    def _choice(self, name: str) -> Value:
+        return self.net.module.names.get(name)
+
+    def _place(self, span: Span) -> str:
+        return f"{span.line}:{span.column}"
+
+    def _picked(self, node: tree.Choice, places: tuple[str, ...], repeat: str = "") -> tree.Expr:
+        index = self.trace.get(">".join(places) + repeat, 0)
+        chosen = self._nth(node, index)
+        picked: tree.Expr = self.node(chosen)
+        return _at(picked, node.span)
+
+    def _nth(self, node: tree.Choice, index: int) -> tree.Expr:
+        only = node.items[0]
+        if len(node.items) > 1 or not isinstance(only, tree.Range):
+            return node.items[index]
+        first, step = _constant(only.first), _constant(only.step) if only.step else 1
+        return tree.Number(node.span, str(first + step * index))
+
+    def _each(self, node: tree.Prefix, choice: tree.Choice) -> tree.Expr:
+        """`each {3, 5}` becomes `each [5, 3, 3]`, a value for every repeat."""
+        key = ">".join((*self.mentions, self._place(choice.span)))
+        if key in self.trace:
+            return self._picked(choice, (key,))
+        repeats = sorted((k for k in self.trace if k.startswith(f"{key}#")), key=lambda k: int(k.rsplit("#", 1)[1]))
+        items = tuple(self._picked(choice, (key,), k[len(key) :]) for k in repeats)
+        return replace(node, value=tree.List(choice.span, items))
+
+    def _mention(self, node: tree.Name, choice: ChoiceValue) -> tree.Expr:
+        """The definition's value in the mention's place, with what this mention picked."""
+        before, self.mentions = self.mentions, (*self.mentions, self._place(node.span))
+        try:
+            value = choice.decl.value
+            new = self._picked(value, self.mentions) if isinstance(value, tree.Choice) else self.node(value)
+        finally:
+            self.mentions = before
+        return _at(new, node.span)
+
+
+_NAMES = ("name", "id", "net", "key")
+"""Fields whose names are definitions, not uses."""
+
+
+def _constant(node: tree.Expr) -> int:
+    if isinstance(node, tree.Number):
+        return whole(number(node.text), "the end of a range", node.span)
+    raise fail("E0506", "a range of computed ends cannot be printed in place", node.span)
+
+
+def _at(node: tree.Expr, span: Span) -> tree.Expr:
+    """The expression as if it stood at `span`, so that comments and layout stay around it."""
+    return replace(node, span=span)
+
+
+def _simplified(node: Any) -> Any:
+    """`2 + -1` as 1: sums of whole numbers that came out of choices are done."""
+    if isinstance(node, tree.Infix) and node.op in ("+", "-"):
+        left, right = _literal(node.left), _literal(node.right)
+        if left is not None and right is not None:
+            total = left + right if node.op == "+" else left - right
+            if total >= 0:
+                return tree.Number(node.span, str(total))
+    return node
+
+
+def _literal(node: tree.Expr) -> int | None:
+    if isinstance(node, tree.Number) and node.text.isdigit():
+        return int(node.text)
+    if isinstance(node, tree.Prefix) and node.op in ("+", "-"):
+        inner = _literal(node.value)
+        return None if inner is None else inner if node.op == "+" else -inner
+    return None
+
+
+def _fixed(params: tuple[tree.Param, ...] | None, given: Mapping[str, Value]) -> tuple[tree.Param, ...] | None:
+    """The parameters with the given values as their defaults."""
+    if params is None:
+        return None
+    return tuple(
+        replace(p, default=_at(parse_expression(show(given[p.name.id])), p.span)) if p.name.id in given else p
+        for p in params
+    )

@@ -1,0 +1,262 @@
+"""Search spaces: a net with choices in it. Picks say which alternative each decision takes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from archlang.errors import ArchError, Diagnostic, fail, nearest
+from archlang.ir.graph import Graph
+from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, lower
+from archlang.lower.body import Body
+from archlang.lower.session import Defaults
+from archlang.lower.values import Applied, Scope, Value, show
+from archlang.search.extent import Extent, explore
+from archlang.search.rewrite import picked_program
+from archlang.spec import as_net, module_of, split, values
+from archlang.syntax import tree
+from archlang.syntax.printer import print_expr, print_program
+
+Picks = dict[str, int]
+"""Decision key -> index of the alternative that is taken. A key is the place in the source, line:column."""
+
+
+class Space:
+    """A net with choices. Block instances are shared between all candidates, so a neighbour is cheap to lower."""
+
+    def __init__(self, net: NetValue, args: Mapping[str, Value] | None = None, memo: Memo | None = None) -> None:
+        self.net = net
+        self.args = dict(args or {})
+        self.memo = memo or Memo()
+
+    @property
+    def name(self) -> str:
+        return self.net.label or self.net.name
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for equal text and arguments: the picks of a stored run belong to one digest."""
+        text = print_program(self.net.module.program) + repr(sorted((k, show(v)) for k, v in self.args.items()))
+        return hashlib.sha256(f"{self.name}\n{text}".encode()).hexdigest()
+
+    # networks
+
+    def lowered(self, picks: Mapping[str, int], choose: Callable[[Decision], int] = lambda decision: 0) -> Lowered:
+        return lower(self.net, self.args, picks, self.memo, choose)
+
+    def graph(self, picks: Mapping[str, int]) -> Graph:
+        """The network. Raises ArchError where the picks do not fit together."""
+        return self.lowered(picks).graph
+
+    def canonical(self, picks: Mapping[str, int]) -> Picks:
+        """The decisions that matter under these picks, sorted: equal for equal networks."""
+        return dict(sorted(self.lowered(picks).trace.items()))
+
+    def source(self, picks: Mapping[str, int], name: str, header: Sequence[str] = ()) -> str:
+        """The network as .arch text: the choices replaced in place, comments, layout and tables kept.
+
+        header: lines of comment before it, without `#`.
+        """
+        trace = self.lowered(picks).trace
+        program = picked_program(self.net, self.args, trace, name)
+        text = print_program(program)
+        return "".join(f"# {line}".rstrip() + "\n" for line in header) + text
+
+    # moves
+
+    def sample(self, rng: Random) -> Picks:
+        """Every decision that is met, at random."""
+        return dict(sorted(self._trace({}, rng).items()))
+
+    def _trace(self, picks: Mapping[str, int], rng: Random) -> Mapping[str, int]:
+        """The active decisions; those that `picks` leaves open are drawn."""
+
+        def draw(decision: Decision) -> int:
+            return rng.randrange(decision.count)
+
+        return self.lowered(picks, draw).trace
+
+    def mutate(self, picks: Mapping[str, int], rng: Random) -> tuple[Picks, str]:
+        """One active decision changed, and a line that says which. Decisions that this wakes are drawn."""
+        active = self.canonical(picks)
+        keys = [key for key in active if self.memo.decisions[key].count > 1]
+        if not keys:
+            return dict(active), "nothing to change"
+        key = rng.choice(keys)
+        decision = self.memo.decisions[key]
+        index = rng.randrange(decision.count - 1)
+        index += index >= active[key]
+        story = f"{decision.label}: {alternative(decision, active[key])} -> {alternative(decision, index)}"
+        return dict(sorted(self._trace({**active, key: index}, rng).items())), story
+
+    def crossover(self, a: Mapping[str, int], b: Mapping[str, int], rng: Random) -> Picks:
+        """Each decision from one of two parents; what neither has is drawn."""
+        first, second = dict(a), dict(b)
+        mixed = {}
+        for key in sorted({*first, *second}):
+            donor = rng.choice((first, second))
+            mixed[key] = donor[key] if key in donor else {**first, **second}[key]
+        return dict(sorted(self._trace(mixed, rng).items()))
+
+    def describe(self, picks: Mapping[str, int]) -> list[str]:
+        """A line for every active decision: `k in row 2: 5`."""
+        trace = self.lowered(picks).trace
+        return [f"{(d := self.memo.decisions[key]).label}: {alternative(d, index)}" for key, index in trace.items()]
+
+    # size
+
+    @cached_property
+    def _extent(self) -> Extent:
+        return explore(self)
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions there are, those of all conditions together."""
+        return self._extent.decisions
+
+    @property
+    def size(self) -> int:
+        """How many candidates, told apart by their active decisions."""
+        return self._extent.size
+
+    @property
+    def log10_size(self) -> float:
+        return math.log10(self.size) if self.size else 0.0
+
+    def misfits(self) -> list[ArchError]:
+        """The errors of alternatives that do not fit, each with its decision named."""
+        return list(self._extent.errors)
+
+
+def alternative(decision: Decision, index: int) -> str:
+    """An alternative as it is written, or the range's value."""
+    items = decision.node.items
+    if len(items) == decision.count:
+        return print_expr(items[index])
+    span = items[0]
+    assert isinstance(span, tree.Range)
+    return f"number {index + 1} of {print_expr(span)}"
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """A `search NAME over NET:`. require: (metric, comparison, limit), limits in milliseconds, bytes and counts.
+
+    reward: metrics -> a number to be made large, or None. method: its name and arguments, or None.
+    """
+
+    name: str
+    space: Space
+    device: str | None = None
+    data: str | None = None
+    require: tuple[tuple[str, str, float], ...] = ()
+    maximize: tuple[str, ...] = ()
+    minimize: tuple[str, ...] = ()
+    reward: Callable[[Mapping[str, float]], float] | None = None
+    method: tuple[str, dict[str, Any]] | None = None
+
+
+KEYS = ("device", "data", "require", "maximize", "minimize", "reward", "method")
+
+
+def load_search(spec: str, overrides: Mapping[str, Any] | None = None) -> SearchSpec:
+    """The search that `FILE[:SEARCH]` means: the named one, or the file's only one. overrides: the net's parameters.
+
+    Raises ArchError where there is none, or a line of it is wrong.
+    """
+    found = split(spec)
+    module = module_of(found)
+    searches = {item.name.id: item for item in module.program.items if isinstance(item, tree.SearchDef)}
+    if not searches:
+        help_ = "write `search NAME over NET:` with lines such as `maximize accuracy`"
+        raise fail("E0503", f"{found.shown} has no search", help=help_)
+    if found.name and found.name not in searches:
+        raise fail("E0503", f"{found.shown} has no search `{found.name}`", help=nearest(found.name, searches))
+    item = searches[found.name] if found.name else list(searches.values())[-1]
+    return _search(module, item, values(module, overrides or {}))
+
+
+def _search(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -> SearchSpec:
+    body = Body(Session(), module, Defaults(), ())
+    over = body.eval(item.over)
+    net = as_net(over) if isinstance(over, Applied) and isinstance(over.callee, NetValue) else over
+    if not isinstance(net, NetValue):
+        raise fail("E0208", "a search goes over a net", item.over.span)
+    search = SearchSpec(item.name.id, Space(net, args))
+    errors: list[Diagnostic] = []
+    for line in item.lines:
+        try:
+            search = _line(search, line, body, module)
+        except ArchError as error:
+            errors += error.diagnostics
+    if errors:
+        raise ArchError(errors)
+    return search
+
+
+def _line(search: SearchSpec, line: tree.SearchLine, body: Body, module: Module) -> SearchSpec:
+    key, value = line.key.id, line.value
+    if key not in KEYS:
+        raise fail("E0504", f"a search has no line `{key}`", line.key.span, help=nearest(key, KEYS))
+    if key == "device":
+        return replace(search, device=_text(value))
+    if key == "data":
+        return replace(search, data=_text(value))
+    if key == "require":
+        return replace(search, require=(*search.require, _constraint(value, body)))
+    if key == "reward":
+        return replace(search, reward=_reward(value, module))
+    if key == "method":
+        return replace(search, method=_method(value, body))
+    metric = _metric(value)
+    if key == "maximize":
+        return replace(search, maximize=(*search.maximize, metric))
+    return replace(search, minimize=(*search.minimize, metric))
+
+
+def _text(value: tree.Expr) -> str:
+    if isinstance(value, tree.String):
+        return value.text[1:-1]
+    if isinstance(value, tree.Name):
+        return value.id
+    raise fail("E0504", 'expected a name, such as "host"', value.span)
+
+
+def _metric(value: tree.Expr) -> str:
+    if isinstance(value, tree.Name):
+        return value.id
+    raise fail("E0504", "expected the name of a metric, such as `latency`", value.span)
+
+
+def _constraint(value: tree.Expr, body: Body) -> tuple[str, str, float]:
+    if not isinstance(value, tree.Infix) or value.op not in ("<=", "<", ">=", ">", "==", "~"):
+        raise fail("E0504", "expected a comparison, such as `latency <= 80ms`", value.span)
+    limit = body.eval(value.right)
+    if not isinstance(limit, int | float):
+        raise fail("E0504", "the limit is a number", value.right.span)
+    return _metric(value.left), value.op, float(limit)
+
+
+def _method(value: tree.Expr, body: Body) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, tree.Name):
+        return value.id, {}
+    if isinstance(value, tree.Call) and isinstance(value.function, tree.Name):
+        positional, keywords = body.arguments(value.args)
+        if not positional:
+            return value.function.id, keywords
+    raise fail("E0504", "expected a method, such as `evolution(population=64)`", value.span)
+
+
+def _reward(value: tree.Expr, module: Module) -> Callable[[Mapping[str, float]], float]:
+    def reward(metrics: Mapping[str, float]) -> float:
+        found = Body(Session(), Scope(dict(metrics), module), Defaults(), ()).eval(value)
+        if not isinstance(found, int | float):
+            raise fail("E0504", "a reward is a number", value.span)
+        return float(found)
+
+    return reward
