@@ -103,7 +103,7 @@ def render(diagnostic: Diagnostic) -> str:
     """The text that a person sees: message, place, marked source lines, help, expansion."""
     lines = [f"error[{diagnostic.code}]: {diagnostic.message}"]
     notes = [("help", diagnostic.help)] if diagnostic.help else []
-    notes += [("expanded from", step) for step in diagnostic.trace]
+    notes += [("expanded from", step) for step in _shortened(diagnostic.trace)]
     gutter = ""
     if diagnostic.span is not None:
         lines += _excerpt(diagnostic, diagnostic.span)
@@ -113,6 +113,13 @@ def render(diagnostic: Diagnostic) -> str:
         prefix = f"{gutter}= {title}: "
         lines.append(prefix + text.replace("\n", "\n" + " " * len(prefix)))
     return "\n".join(lines)
+
+
+def _shortened(trace: Sequence[str]) -> list[str]:
+    """The innermost and the outermost steps of a long expansion."""
+    if len(trace) <= 10:
+        return list(trace)
+    return [*trace[:4], f"... {len(trace) - 8} more", *trace[-4:]]
 
 
 def _gutter(diagnostic: Diagnostic) -> int:

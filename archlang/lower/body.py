@@ -305,7 +305,7 @@ class Body(Steps):
         _check_columns(stmt, names)
         for i, row in enumerate(stmt.body.rows):
             if len(row.cells) != len(columns):
-                raise fail("E0106", f"this row has {len(row.cells)} cells, the table {len(columns)} columns", row.span)
+                raise fail("E0106", f"this row has {len(row.cells)} of the table's {len(columns)} columns", row.span)
             place = f"row {i + 1} of the table at line {stmt.span.line}"
             try:
                 self._row(stmt, dict(zip(names, zip(columns, row.cells, strict=True), strict=True)), row, i)

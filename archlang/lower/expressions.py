@@ -541,7 +541,7 @@ class Expressions:
         items = self._alternatives(node)
         places = self.mentions if mentioned else (*self.mentions, self._place(node.span))
         key = ">".join(places) + (self.repeat if per_repeat else "")
-        label = self.deciding or f"at line {span.line}"
+        label = self.deciding or f"the choice at line {span.line}"
         if per_repeat and self.repeat:
             label += f", repeat {int(self.repeat.rsplit('#', 1)[-1]) + 1}"
         index = self.session.decide(Decision(key, len(items), label, node, span), per_repeat and bool(self.repeat))

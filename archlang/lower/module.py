@@ -124,8 +124,7 @@ class Loader:
         where = module.path.parent / item.path.strip('"')
         roots = self.roots or (self.loading[0].parent,)
         if not any(where.resolve().is_relative_to(root.resolve()) for root in (*roots, LIBRARY)):
-            help_ = "imports stay in the folder of the file that is compiled"
-            raise fail("E0205", f"{item.path} lies outside {roots[0].name}/", item.span, help=help_)
+            raise fail("E0205", f"{item.path} lies outside the folder of the file that is compiled", item.span)
         return where
 
     # definitions

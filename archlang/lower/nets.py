@@ -64,7 +64,7 @@ def _variant_name(table: tree.Variants, row: tree.Row) -> str:
     if "name" not in names:
         raise fail("E0217", "a table of variants needs a column `name`", table.body.columns[0].span)
     if len(row.cells) != len(names):
-        raise fail("E0106", f"this row has {len(row.cells)} cells, the table {len(names)} columns", row.span)
+        raise fail("E0106", f"this row has {len(row.cells)} of the table's {len(names)} columns", row.span)
     cell = row.cells[names.index("name")]
     if not isinstance(cell, tree.Name):
         raise fail("E0217", "a variant's name is a plain name, such as `b0`", cell.span)

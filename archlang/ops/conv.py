@@ -40,7 +40,7 @@ class Conv2d(Op, name="conv"):
         c, h, w = x.shape
         if c % self.groups or self.channels % self.groups:
             raise ShapeError(
-                f"{self.groups} groups divide neither evenly: {c} channels in, {self.channels} out", code="E0305"
+                f"{self.groups} groups must divide both the {c} channels in and the {self.channels} out", code="E0305"
             )
         top, left, bottom, right = self.padding
         kernel, stride, dilation = self.kernel, self.stride, self.dilation

@@ -78,7 +78,9 @@ def _token(source: Source, error: UnexpectedToken) -> Diagnostic:
     seen = _WORDS.get(token.type, f"`{token}`")
     if token.type == "_INDENT":
         at = len(source.text) - len(source.text[start:].lstrip()) if start else 0
-        return Diagnostic("E0104", "this line is indented, but nothing above it opens a block", _line_span(source, at))
+        help_ = "take it back, or end the line above with `:` if it is to open a block"
+        message = "this line is indented, but nothing above it opens a block"
+        return Diagnostic("E0104", message, _line_span(source, at), help=help_)
     missing = _missing(source, span, accepted, seen)
     if missing is not None:
         return missing
@@ -114,6 +116,8 @@ def _missing(source: Source, span: Span, accepted: set[str], seen: str) -> Diagn
 
 
 def _help(kind: str, text: str, accepted: set[str]) -> str:
+    if text in _CHARACTER_HELP:
+        return _CHARACTER_HELP[text]
     if text in ("def", "class", "import", "return", "lambda"):
         return f"`{text}` is not part of the language: see `block`, `net`, `fn` and `from ... import`"
     if accepted >= {"NET", "BLOCK"}:

@@ -415,7 +415,7 @@ def check_text(source: Source) -> None:
         end = Span(source, match.end() - 1, match.end())
         if match[0] == "\x00":
             raise fail("E0002", "the file holds a null byte: it is not text", end)
-        raise fail("E0105", "a tab in the indentation", end, help="indent by two spaces; `archlang fmt` keeps to that")
+        raise fail("E0105", "a tab in the indentation", end, help="write two spaces instead")
     _check_nesting(source)
 
 

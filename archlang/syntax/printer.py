@@ -40,7 +40,8 @@ def _items(nodes: Sequence[tree.Node]) -> str:
 def _infix(node: tree.Infix) -> tuple[str, int]:
     binding = BINDING[node.op]
     left, right = (binding + 1, binding) if node.op == "**" else (binding, binding + 1)
-    return f"{print_expr(node.left, left)} {node.op} {print_expr(node.right, right)}", binding
+    signed = isinstance(node.right, tree.Prefix) and node.right.op in "+-"  # `2 ** -3` needs no parentheses
+    return f"{print_expr(node.left, left)} {node.op} {print_expr(node.right, _LOOSEST if signed else right)}", binding
 
 
 def _prefix(node: tree.Prefix) -> tuple[str, int]:
@@ -103,7 +104,7 @@ _EXPR: dict[type[tree.Node], Callable[..., tuple[str, int]]] = {
 
 
 def _broken(node: tree.Node, indent: str) -> str | None:
-    """The expression with its last bracket's items one a line, or None where it does not end in a bracket."""
+    """The expression with its last bracket's items on lines of their own, or None where it does not end in a bracket."""
     if isinstance(node, tree.Pipe):
         right = _broken(node.right, indent)
         return right and f"{print_expr(node.left)} -> {right}"
@@ -116,8 +117,14 @@ def _broken(node: tree.Node, indent: str) -> str | None:
         opener, items, closer = "{", node.items, "}"
     if not items:
         return None
-    lines = "".join(f"{indent}{INDENT}{print_expr(item)},\n" for item in items)
-    return f"{opener}\n{lines}{indent}{closer}"
+    lines = [""]
+    for item in items:
+        text = f"{print_expr(item)},"
+        if lines[-1] and len(indent) + len(INDENT) + len(lines[-1]) + 1 + len(text) > MAX_COLUMNS:
+            lines.append("")
+        lines[-1] += f" {text}" if lines[-1] else text
+    inner = "".join(f"{indent}{INDENT}{line}\n" for line in lines)
+    return f"{opener}\n{inner}{indent}{closer}"
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
