@@ -8,6 +8,7 @@ from archlang.errors import ArchError, Diagnostic, Label, fail
 from archlang.ir.graph import Scope as GraphScope
 from archlang.lower import builtins
 from archlang.lower.expressions import has_each, parameter_names
+from archlang.lower.session import MAX_REPEAT
 from archlang.lower.steps import Steps
 from archlang.lower.values import (
     Applied,
@@ -26,6 +27,9 @@ from archlang.ops.join import Add
 from archlang.ops.regularize import DropPath
 from archlang.ops.shape import Input
 from archlang.syntax import tree
+
+Cells = dict[str, tuple[tree.Column, tree.Expr]]
+"""A table's row by column name."""
 
 
 class Body(Steps):
@@ -312,7 +316,7 @@ class Body(Steps):
             except ArchError as error:
                 raise error.expanded(place) from None
 
-    def _row(self, stmt: tree.Table, cells: dict[str, tuple[tree.Column, tree.Expr]], row: tree.Row, i: int) -> None:
+    def _row(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int) -> None:
         name = self.fresh(stmt.name.id if stmt.name else "layer")
         count = None
         if "n" in cells and not isinstance(cells["n"][1], tree.Blank):
@@ -322,32 +326,31 @@ class Body(Steps):
         if "n" not in cells:
             self._advance(self._unit(stmt, cells, row, i), row, name)
             return
-        first = self._unit(stmt, cells, row, i)
-        scope = GraphScope(
-            "repeat", _source(first), label=f"row {i + 1} of the table at line {stmt.span.line}", span=row.span
-        )
-        with self.within(name, scope):
-            self._repeat_row(stmt, cells, row, i, 1 if count is None else count)
-
-    def _repeat_row(
-        self, stmt: tree.Table, cells: dict[str, tuple[tree.Column, tree.Expr]], row: tree.Row, i: int, count: int
-    ) -> None:
+        times = 1 if count is None else count
+        if times > MAX_REPEAT:
+            raise fail("E0401", f"{times:,} repeats are more than {MAX_REPEAT:,}", cells["n"][1].span)
+        if times == 0:
+            return
         each = any(has_each(cell) for _, cell in cells.values())
-        unit: Value = None
-        for k in range(count):
-            self.session.spend(row.span)
-            if each:
-                unit = self.with_repeat(k, lambda: self._unit(stmt, cells, row, i))
-            elif k == 0:
-                unit = self._unit(stmt, cells, row, i)
-            try:
-                self._advance(unit if k == 0 else again(unit), row, str(k))
-            except ArchError as error:
-                raise error.expanded(f"repeat {k + 1} of {count}") from None
+        first = self._unit_of_repeat(stmt, cells, row, i, 0 if each else None)
+        label = f"row {i + 1} of the table at line {stmt.span.line}"
+        with self.within(name, GraphScope("repeat", repr(first.callee), label=label, span=row.span)):
+            for k in range(times):
+                self.session.spend(row.span)
+                unit = first if k == 0 or not each else self._unit_of_repeat(stmt, cells, row, i, k)
+                try:
+                    self._advance(unit if k == 0 else again(unit), row, str(k))
+                except ArchError as error:
+                    raise error.expanded(f"repeat {k + 1} of {times}") from None
 
-    def _unit(
-        self, stmt: tree.Table, cells: dict[str, tuple[tree.Column, tree.Expr]], row: tree.Row, i: int
-    ) -> Applied:
+    def _unit_of_repeat(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int, repeat: int | None) -> Applied:
+        """The row's step; with `each` in the row, that of one repeat."""
+        if repeat is None:
+            return self._unit(stmt, cells, row, i)
+        unit: Applied = self.with_repeat(repeat, lambda: self._unit(stmt, cells, row, i))
+        return unit
+
+    def _unit(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int) -> Applied:
         """The row's step: the table's unit, or column `op`, with the columns that it takes as arguments."""
         value = self.eval(stmt.unit) if stmt.unit is not None else self._cell(cells, "op", i)
         span = stmt.unit.span if stmt.unit is not None else cells["op"][1].span
@@ -362,7 +365,7 @@ class Body(Steps):
         }
         return Applied(unit.callee, unit.args, tuple({**dict(unit.kwargs), **given}.items()), row.span)
 
-    def _cell(self, cells: dict[str, tuple[tree.Column, tree.Expr]], name: str, i: int) -> Value:
+    def _cell(self, cells: Cells, name: str, i: int) -> Value:
         column, cell = cells[name]
         before, self.deciding = self.deciding, f"`{name}` in row {i + 1}"
         try:
@@ -391,10 +394,6 @@ class Body(Steps):
         else:
             result = self.apply(unit, (self.flow,), row.span, name)
         (self.flow,) = self._as_tensors(result, row.span)
-
-
-def _source(unit: Value) -> str:
-    return repr(unit.callee) if isinstance(unit, Applied) else ""
 
 
 def _head(node: tree.Expr) -> tuple[tree.Expr, list[tree.Expr]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -186,7 +186,8 @@ class Expressions:
         return tuple(self._bounded(int(part), node.span) for part in node.text.split("x"))
 
     def _items(self, node: tree.Tuple | tree.List) -> Value:
-        return tuple(self.eval(item) for item in node.items)
+        values = tuple(self.eval(item) for item in node.items)
+        return self.weighed(values, values, node.span)
 
     def _comprehension(self, node: tree.Comprehension) -> Value:
         found = []
@@ -194,7 +195,12 @@ class Expressions:
             scope = Scope({}, self.scope)
             self.bind_names(node.names, value, scope, node.iterable.span)
             found.append(self.eval_in(node.item, scope))
-        return tuple(found)
+        return self.weighed(tuple(found), found, node.span)
+
+    def weighed(self, value: Value, parts: Iterable[Value], span: Span) -> Value:
+        """A compound value, refused where it is too large: `x = [x, x]`, sixty times over, would be."""
+        self.session.weigh(value, parts, span)
+        return value
 
     def iterate(self, node: tree.Expr) -> Sequence[Value]:
         values = self.eval(node)
@@ -252,11 +258,11 @@ class Expressions:
             return self.tensor_arithmetic(op, left, right, span)
         for value in (left, right):
             if isinstance(value, tuple) and op == "+" and isinstance(left, tuple) and isinstance(right, tuple):
-                return left + right
+                return self.weighed(left + right, left + right, span)
             if not isinstance(value, int | float | Late):
                 raise fail("E0208", f"`{op}` does not work on {kind_of(value)}", span)
         if isinstance(left, Late) or isinstance(right, Late):
-            return Late(op, left, right)
+            return self.weighed(Late(op, left, right), (left, right), span)
         if op == "**" and isinstance(left, int) and isinstance(right, int) and right * left.bit_length() > 200:
             raise fail("E0403", "this power is too large", span)
         try:
@@ -329,7 +335,10 @@ class Expressions:
         if times > MAX_REPEAT:
             raise fail("E0401", f"{times:,} repeats are more than {MAX_REPEAT:,}", node.right.span)
         first = self.step(step, node.left.span)
-        return Repeat((first, *(again(first),) * (times - 1)) if times else (), node.span)
+        if times == 0:
+            return Repeat((), node.span)
+        runs = ((first, 1), (again(first), times - 1))
+        return self.weighed(Repeat(runs[: min(times, 2)], node.span), (first,), node.span)
 
     def _repeat_each(self, node: tree.Infix) -> Value:
         """A step with `each` in it: evaluated anew for every repeat."""
@@ -338,7 +347,7 @@ class Expressions:
         for i in range(min(times, MAX_REPEAT)):
             value = self.with_repeat(i, lambda: self.eval(node.left))
             steps.append(self.step(value, node.left.span) if i == 0 else again(self.step(value, node.left.span)))
-        return Repeat(tuple(steps), node.span)
+        return Repeat(tuple((step, 1) for step in steps), node.span)
 
     def with_repeat(self, index: int, compute: Callable[[], Value]) -> Value:
         before, self.repeat = self.repeat, f"{self.repeat}#{index}"
@@ -368,7 +377,7 @@ class Expressions:
         else:
             right = self.step(self.eval(node.right), node.right.span)
         steps = (*left.steps, right) if isinstance(left, Chain) else (left, right)
-        return Chain(steps, node.span)
+        return self.weighed(Chain(steps, node.span), steps, node.span)
 
     def through(self, value: Tensor, node: tree.Expr, label: str = "") -> Value:
         raise NotImplementedError
@@ -469,6 +478,7 @@ class Expressions:
             step = Applied(function, args, tuple(keywords.items()), span)
         else:
             raise fail("E0208", f"{kind_of(function)} cannot be called", node.function.span)
+        self.session.weigh(step, (*step.args, *dict(step.kwargs).values()), span)
         keyword_spans = {arg.name.id: arg.span for arg in node.args if arg.name is not None}
         check_names(step, keyword_spans)
         return step

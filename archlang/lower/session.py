@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ MAX_DEPTH = 48
 MAX_STEPS = 1_000_000
 MAX_OPS = 200_000
 MAX_REPEAT = 10_000
+MAX_WEIGHT = 200_000
 MAX_INTEGER = 2**63
 
 
@@ -64,6 +65,7 @@ class Session:
         self.steps = 0
         self.entry: Source | None = None
         self.evaluating: list[str] = []
+        self._weights: dict[int, tuple[Value, int]] = {}
         self._reads: list[dict[str, int]] = []
         self._unshared: list[bool] = []
 
@@ -72,6 +74,16 @@ class Session:
         self.steps += amount
         if self.steps > MAX_STEPS:
             raise fail("E0401", f"the program takes more than {MAX_STEPS:,} steps to elaborate", span)
+
+    def weigh(self, value: Value, parts: Iterable[Value], span: Span) -> None:
+        """Note how many parts a compound value has, all levels together. Raises ArchError at the limit.
+
+        The value is kept, so that its identity stays its own.
+        """
+        weight = 1 + sum(self._weights[id(part)][1] if id(part) in self._weights else 1 for part in parts)
+        if weight > MAX_WEIGHT:
+            raise fail("E0403", f"this value has more than {MAX_WEIGHT:,} parts", span)
+        self._weights[id(value)] = (value, weight)
 
     def decide(self, decision: Decision, per_repeat: bool) -> int:
         """The picked index. per_repeat: the key names a repeat, so that the region around it is no one else's."""

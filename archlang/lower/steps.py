@@ -185,7 +185,8 @@ class Steps(Expressions):
         return result
 
     def _apply_repeat(self, step: Repeat, tensors: tuple[Tensor, ...], label: str) -> Value:
-        block = step.steps[0].callee if step.steps and isinstance(step.steps[0], Applied) else None
+        first = step.runs[0][0] if step.runs else None
+        block = first.callee if isinstance(first, Applied) else None
         if not isinstance(block, Block | NetValue):
             return self._repeat(step, tensors, None)
         name = label or self.fresh(block.name)
@@ -195,12 +196,12 @@ class Steps(Expressions):
 
     def _repeat(self, step: Repeat, tensors: tuple[Tensor, ...], prefix: str | None) -> Value:
         result: Value = tensors[0] if len(tensors) == 1 else tensors
-        for i, part in enumerate(step.steps):
+        for i, part in enumerate(step.steps()):
             self.session.spend(step.span)
             try:
                 result = self.apply(part, tensors, step.span, str(i) if prefix is not None else "")
             except ArchError as error:
-                raise error.expanded(f"repeat {i + 1} of {len(step.steps)}") from None
+                raise error.expanded(f"repeat {i + 1} of {step.count}") from None
             tensors = self._as_tensors(result, step.span)
         return result
 

@@ -6,7 +6,7 @@ All are immutable and hashable, so that a block instance can be looked up by wha
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -190,13 +190,22 @@ class Chain:
 
 @dataclass(frozen=True)
 class Repeat:
-    """The steps of the repeats, the first first; `once` has been applied to the later ones."""
+    """Runs of equal steps, each with its count; `once` has been applied to all but the very first step."""
 
-    steps: tuple[Value, ...]
+    runs: tuple[tuple[Value, int], ...]
     span: Span = field(compare=False)
 
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.runs)
+
+    def steps(self) -> Iterator[Value]:
+        for step, count in self.runs:
+            for _ in range(count):
+                yield step
+
     def __repr__(self) -> str:
-        return f"{self.steps[0]!r} * {len(self.steps)}" if self.steps else "skip"
+        return f"{self.runs[0][0]!r} * {self.count}" if self.runs else "skip"
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +234,10 @@ def again(step: Value) -> Value:
     if isinstance(step, Chain):
         return Chain(tuple(map(again, step.steps)), step.span)
     if isinstance(step, Repeat):
-        return Repeat(tuple(map(again, step.steps)), step.span)
+        runs = [(again(part), count) for part, count in step.runs]
+        if len(runs) == 2 and runs[0][0] == runs[1][0]:
+            runs = [(runs[0][0], runs[0][1] + runs[1][1])]
+        return Repeat(tuple(runs), step.span)
     return step
 
 

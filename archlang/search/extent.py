@@ -1,8 +1,9 @@
 """How large a space is, and whether its alternatives fit: found by elaborating, exact for conditional decisions too.
 
 A decision may wake others: an operator its own parameters, a repeat count the repeats. The count is the product over
-independent decisions of the sum over their alternatives of what each alternative wakes. Decisions that wake something
-only together are counted together.
+independent decisions of the sum over their alternatives of what each alternative wakes. Decisions that put something
+to sleep only together are counted together. What several wake only together, as in `if a and b: conv({4, 8}, 3)`, is
+found in spaces small enough to be walked through.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_JOINT = 20_000
 """The most combinations that are tried for decisions that depend on each other."""
 
+MAX_WALK = 300
+"""Spaces up to this size are counted by visiting every candidate."""
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -37,6 +41,8 @@ def explore(space: Space) -> Extent:
     """Raises ArchError where not even the first alternatives fit."""
     explorer = _Explorer(space)
     size = explorer.count({}, None)
+    if size <= MAX_WALK:
+        size = explorer.walk()
     return Extent(len(explorer.met), size, tuple(explorer.errors.values()))
 
 
@@ -62,6 +68,23 @@ class _Explorer:
         roots = [key for key in opened if not owners[key]]
         groups = _joined(roots, owners)
         return prod(self._group(fixed, group, opened, owners, under) for group in groups)
+
+    def walk(self) -> int:
+        """The number of candidates, each visited: decisions are settled one at a time as they are met."""
+        queue: list[dict[str, int]] = [{}]
+        visited = 0
+        while queue and visited <= MAX_JOINT:
+            fixed = queue.pop()
+            key, index = next(reversed(fixed.items()), ("", 0))
+            active = self._try(fixed, key, index) if fixed else self._active({})
+            if active is None:
+                continue
+            opened = next((k for k in active if k not in fixed), None)
+            if opened is None:
+                visited += 1
+            else:
+                queue += [{**fixed, opened: i} for i in range(self._decision(opened).count)]
+        return visited
 
     def _active(self, fixed: Mapping[str, int]) -> Mapping[str, int]:
         trace = self.space.lowered(fixed).trace

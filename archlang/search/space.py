@@ -178,10 +178,11 @@ def load_search(spec: str, overrides: Mapping[str, Any] | None = None) -> Search
     if found.name and found.name not in searches:
         raise fail("E0503", f"{found.shown} has no search `{found.name}`", help=nearest(found.name, searches))
     item = searches[found.name] if found.name else list(searches.values())[-1]
-    return _search(module, item, values(module, overrides or {}))
+    return search_of(module, item, values(module, overrides or {}))
 
 
-def _search(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -> SearchSpec:
+def search_of(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -> SearchSpec:
+    """A search of a file. Raises ArchError with every line of it that is wrong."""
     body = Body(Session(), module, Defaults(), ())
     over = body.eval(item.over)
     net = as_net(over) if isinstance(over, Applied) and isinstance(over.callee, NetValue) else over
@@ -236,10 +237,10 @@ def _metric(value: tree.Expr) -> str:
 def _constraint(value: tree.Expr, body: Body) -> tuple[str, str, float]:
     if not isinstance(value, tree.Infix) or value.op not in ("<=", "<", ">=", ">", "==", "~"):
         raise fail("E0504", "expected a comparison, such as `latency <= 80ms`", value.span)
-    limit = body.eval(value.right)
+    metric, limit = _metric(value.left), body.eval(value.right)
     if not isinstance(limit, int | float):
         raise fail("E0504", "the limit is a number", value.right.span)
-    return _metric(value.left), value.op, float(limit)
+    return metric, value.op, float(limit)
 
 
 def _method(value: tree.Expr, body: Body) -> tuple[str, dict[str, Any]]:

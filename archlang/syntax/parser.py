@@ -132,7 +132,9 @@ class _TreeBuilder(Transformer[Token, Any]):
 
     def _climb(self, row: list[Any]) -> tree.Expr:
         expression, rest = self._operation(row, 0, 0)
-        assert rest == len(row)
+        if rest < len(row):
+            help_ = "write `first..last step 2`"
+            raise fail("E0101", "`step` belongs behind a range", self._span(row[rest], row[rest]), help=help_)
         return expression
 
     def _operation(self, row: Sequence[Any], at: int, floor: int) -> tuple[tree.Expr, int]:
@@ -346,10 +348,10 @@ def _end(value: Any) -> int:
 @cache
 def _parser() -> tuple[Lark, _TreeBuilder]:
     """The parser from the tables that `generate` made in advance."""
-    data, memo = json.loads(TABLES.read_text(encoding="utf-8"), object_hook=_numbered)
+    tables = json.loads(TABLES.read_text(encoding="utf-8"), object_hook=_numbered)
     builder = _TreeBuilder()
     lark: Lark = Lark._load_from_dict(  # type: ignore[no-untyped-call]
-        data, memo, transformer=builder, postlex=Indentation()
+        tables["data"], tables["memo"], transformer=builder, postlex=Indentation()
     )
     return lark, builder
 

@@ -104,7 +104,7 @@ _EXPR: dict[type[tree.Node], Callable[..., tuple[str, int]]] = {
 
 
 def _broken(node: tree.Node, indent: str) -> str | None:
-    """The expression with its last bracket's items on lines of their own, or None where it does not end in a bracket."""
+    """The expression with its last bracket's items on lines of their own; None where it ends in none."""
     if isinstance(node, tree.Pipe):
         right = _broken(node.right, indent)
         return right and f"{print_expr(node.left)} -> {right}"

@@ -1,0 +1,60 @@
+# make demo: what it is, in three minutes.  make test: is it right.  Both make .venv at their first use.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/archlang
+DEMO   ?= demo
+
+# Extra words for pip, such as  PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+PIP_ARGS ?=
+
+.PHONY: demo test test-all lint bench grammar clean
+.DEFAULT_GOAL := test
+
+# The stamps stand for what is installed: it is done again when a file that decides it is newer.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("archlang needs Python 3.11 or newer; try: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'no virtual environment: on Debian and Ubuntu, apt install python3-venv'; exit 1; }
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing archlang[search] into $(VENV): a few minutes at the first time'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[search]'
+	$(BIN)/python -m compileall -q archlang backends
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing archlang[all,dev] into $(VENV): a few minutes at the first time'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m compileall -q archlang backends
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@mkdir -p $(DEMO)
+	$(RUN) cost zoo:mobilenet_v2 --by stage
+	$(RUN) compile zoo:mobilenet_v2 --to tflite --quantize int8 -o $(DEMO)/mobilenet_v2.tflite
+	$(RUN) bench $(DEMO)/mobilenet_v2.tflite
+	rm -rf $(DEMO)/search
+	$(RUN) search zoo:digits --data digits --trials 12 --run $(DEMO)/search
+	$(RUN) check $(DEMO)/search/front/*.arch
+	@echo 'The winners are plain .arch files in $(DEMO)/search/front: read one, compile it, bench it.'
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m benchmarks --quick
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+grammar: $(VENV)/.dev
+	$(BIN)/python -m archlang.syntax.generate
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache $(DEMO)

@@ -1,0 +1,169 @@
+"""Spaces: how many candidates, moves that stay inside, candidates that print as source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import archlang
+from archlang.errors import ArchError
+from archlang.lower import default_net
+from archlang.search.space import Space, load_search
+from archlang.spec import module_of_text
+
+SPACES = ["zoo:mnas_space", "zoo:digits"]
+
+
+def space(text: str) -> Space:
+    return Space(default_net(module_of_text(text, "test")))
+
+
+def net(*lines: str) -> str:
+    return "net A:\n  input 3x8x8\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def enumerate_all(found: Space) -> set[str]:
+    """Every candidate, by walking the decisions one by one: the slow and certain way."""
+    done: set[str] = set()
+    queue: list[dict[str, int]] = [{}]
+    while queue:
+        picks = queue.pop()
+        active = found.lowered(picks).trace
+        opened = [key for key in active if key not in picks]
+        if not opened:
+            done.add(repr(sorted(picks.items())))
+            continue
+        for index in range(found.memo.decisions[opened[0]].count):
+            queue.append({**picks, opened[0]: index})
+    return done
+
+
+MB = "from std.mobile import mbconv, sepconv\n"
+
+COUNTED = [
+    (net("conv({4, 8}, {1, 3, 5})"), 2, 6),
+    ("choice K = {1, 3}\n" + net("conv(4, K) -> conv(4, K)"), 2, 4),
+    (net("k = {1, 3}", "conv(4, k) -> conv(4, k)"), 1, 2),
+    ("block b(k):\n  conv(3, k)\n" + net("b({1, 3}) * 3"), 1, 2),
+    ("block b(k):\n  conv(3, k)\n" + net("b(each {1, 3}) * 3"), 3, 8),
+    (
+        "block b(c, k):\n  conv(c, k)\n"
+        + net("table b:", "  | c | k            | n      |", "  | 3 | each {1, 3} | {1, 2} |"),
+        3,
+        6,
+    ),
+    (net("{skip, conv({4, 8}, 3), conv(8, {1, 3, 5})}"), 3, 6),
+    (
+        MB
+        + net(
+            "table:", "  | op                | c | k      | e      |", "  | {mbconv, sepconv} | 8 | {3, 5} | {2, 3} |"
+        ),
+        3,
+        6,
+    ),
+    (net("a = {0, 1}", "b = {0, 1}", "if a and b: conv({4, 8, 16}, 1)"), 3, 6),
+    (net("r = {1..9 step 2}", "conv(4, r)"), 1, 5),
+    ("choice EDGE = {skip, relu -> conv(3, 1), zero}\n" + net("x = _", "EDGE", "add:", "  EDGE", "  skip"), 2, 9),
+]
+
+
+@pytest.mark.parametrize(("text", "decisions", "size"), COUNTED)
+def test_counting(text: str, decisions: int, size: int) -> None:
+    found = space(text)
+    assert (found.decisions, found.size) == (decisions, size)
+    assert found.misfits() == []
+    assert len(enumerate_all(found)) == size
+
+
+def test_the_mnas_space() -> None:
+    found = load_search("zoo:mnas_space")
+    assert found.space.decisions == 37
+    assert found.space.size == (12 * 3 * 3) ** 5 * (12 * 3) * 2 * 2
+    assert found.require == (("latency", "<=", 80.0), ("params", "<=", 6e6))
+    assert (found.maximize, found.minimize, found.device) == (("accuracy",), ("latency",), "pixel6-cpu")
+    assert found.method == ("evolution", {"population": 64, "trials": 500, "seed": 0})
+
+
+@pytest.mark.parametrize("spec", SPACES)
+def test_a_candidate_prints_as_source_with_the_same_network(spec: str) -> None:
+    found, rng = load_search(spec).space, Random(1)
+    for _ in range(25):
+        picks = found.sample(rng)
+        text = found.source(picks, "Found", ["found by a test"])
+        assert text.startswith("# found by a test\n")
+        assert "{" not in text.split("net Found")[1]
+        assert archlang.loads(text).graph.digest == found.graph(picks).digest
+
+
+@pytest.mark.parametrize("text", [text for text, _, _ in COUNTED])
+def test_small_candidates_print_as_source(text: str) -> None:
+    found, rng = space(text), Random(2)
+    for _ in range(10):
+        picks = found.sample(rng)
+        assert archlang.loads(found.source(picks, "B")).graph.digest == found.graph(picks).digest
+
+
+def test_inactive_parameters_print_as_a_dash() -> None:
+    found = space(COUNTED[7][0])
+    rng = Random(0)
+    texts = {found.source(found.sample(rng), "B") for _ in range(40)}
+    rows = [line for text in texts for line in text.splitlines() if "sepconv " in line and "|" in line]
+    assert rows
+    assert all(row.rstrip(" |").endswith("-") for row in rows)
+
+
+@pytest.mark.parametrize("spec", SPACES)
+def test_a_mutation_changes_one_decision(spec: str) -> None:
+    found, rng = load_search(spec).space, Random(3)
+    picks = found.sample(rng)
+    for _ in range(40):
+        child, story = found.mutate(picks, rng)
+        assert " -> " in story
+        assert found.canonical(child) == child
+        changed = [key for key in picks if key in child and picks[key] != child[key]]
+        assert len(changed) == 1
+        picks = child
+
+
+def test_crossover_takes_from_the_parents() -> None:
+    found, rng = load_search("zoo:digits").space, Random(4)
+    for _ in range(10):
+        a, b = found.sample(rng), found.sample(rng)
+        child = found.crossover(a, b, rng)
+        assert found.canonical(child) == child
+        assert all(child[key] in (a.get(key), b.get(key)) for key in child if key in a or key in b)
+
+
+def test_arguments_of_the_net_are_printed() -> None:
+    found = load_search("zoo:digits", {"classes": 4}).space
+    text = found.source(found.sample(Random(0)), "Four")
+    assert "net Four(classes=4):" in text
+    assert archlang.loads(text).graph.nodes[-1].type.shape == (4,)
+
+
+def test_a_choice_that_does_not_fit_is_named() -> None:
+    found = space(net("conv({8, 16}, 3)", "residual:", "  conv(8, 3)"))
+    (error,) = found.misfits()
+    (diagnostic,) = error.diagnostics
+    assert diagnostic.code == "E0312"
+    assert diagnostic.trace[-1] == "the choice at line 3 = 16"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("maximise accuracy", "E0504"),
+        ("require latency", "E0504"),
+        ("require 3 <= latency", "E0504"),
+        ("method 3", "E0504"),
+        ("device 3", "E0504"),
+    ],
+)
+def test_bad_search_lines(tmp_path: Path, line: str, code: str) -> None:
+    path = tmp_path / "a.arch"
+    path.write_text(f"{net('conv({4, 8}, 3)')}\nsearch s over A:\n  {line}\n")
+    with pytest.raises(ArchError) as caught:
+        load_search(str(path))
+    assert caught.value.diagnostics[0].code == code
