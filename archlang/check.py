@@ -13,7 +13,7 @@ from archlang.lower.body import Body
 from archlang.lower.nets import all_names, net_named, required
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope
-from archlang.search.space import Space
+from archlang.search.space import Space, search_of
 from archlang.spec import Spec, module_of, net_of, split
 from archlang.syntax import tree
 from archlang.syntax.printer import print_expr
@@ -75,6 +75,8 @@ def _check_spec(spec: Spec, report: Report) -> None:
     for item in module.program.items:
         if isinstance(item, tree.ExpectItem):
             _expect(Body(Session(memo=memo), module, Defaults(), ()), item.condition, None, report)
+        elif isinstance(item, tree.SearchDef):
+            _check_search(module, item, report)
 
 
 def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
@@ -92,6 +94,13 @@ def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
     if not net.args and not net.overrides:
         _expectations(lowered, net.module, report)
     report.nets.append((name, cost(lowered.graph)))
+
+
+def _check_search(module: Module, item: tree.SearchDef, report: Report) -> None:
+    try:
+        search_of(module, item, {})
+    except ArchError as error:
+        _add(report, error)
 
 
 def _expectations(lowered: Lowered, module: Module, report: Report) -> None:
