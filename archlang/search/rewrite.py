@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 from archlang.errors import fail
@@ -14,6 +13,7 @@ from archlang.lower.values import ChoiceValue, Value, show
 from archlang.source import Span
 from archlang.syntax import tree
 from archlang.syntax.parser import parse_expression
+from archlang.syntax.tree import replace
 
 Picks = Mapping[str, int]
 
@@ -84,17 +84,17 @@ class _Picker:
 
     def _below(self, node: Any) -> Any:
         changed = {}
-        for f in fields(node):
-            value = getattr(node, f.name)
+        for name in node.field_names[1:]:
+            value = getattr(node, name)
             if isinstance(value, tree.Node):
-                new: Any = value if isinstance(value, tree.Name) and f.name in _NAMES else self.node(value)
-            elif isinstance(value, tuple) and not isinstance(value, Span):
+                new: Any = value if isinstance(value, tree.Name) and name in _NAMES else self.node(value)
+            elif isinstance(value, tuple):
                 new = tuple(self.node(v) if isinstance(v, tree.Node) else v for v in value)
                 new = value if all(a is b for a, b in zip(new, value, strict=True)) else new
             else:
                 continue
             if new is not value:
-                changed[f.name] = new
+                changed[name] = new
         return _simplified(replace(node, **changed)) if changed else node
 
     def _cell(self, cell: tree.Expr) -> tree.Expr:

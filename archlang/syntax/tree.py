@@ -7,24 +7,56 @@ The text of numbers and strings is kept, so printing changes no token.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from inspect import get_annotations
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from archlang.source import Source, Span
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
+def _node(cls: type[Made]) -> type[Made]:
+    """Makes a node class from its annotations, as `dataclass(frozen=True)` would.
+
+    There are 45 node classes, and `dataclass` takes a millisecond for each, at every start of the program.
+    """
+    names = ("span", *(name for name in get_annotations(cls) if name not in ("span", "field_names")))
+    lines = "".join(f"\n    put(self, {name!r}, {name})" for name in names)
+    made: dict[str, Any] = {}
+    exec(f"def __init__(self, {', '.join(names)}):{lines}", {"put": object.__setattr__}, made)
+    cls.__init__ = made["__init__"]  # type: ignore[method-assign]
+    cls.field_names = names
+    return cls
+
+
+@_node
 class Node:
     """Base of all nodes."""
 
-    span: Span = field(compare=False, repr=False)
+    span: Span
+    field_names: ClassVar[tuple[str, ...]]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.field_names[1:])
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(getattr(self, name) for name in self.field_names[1:])))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.field_names[1:])})"
 
     def children(self) -> Iterator[Node]:
         """The nodes directly below, in the order of the text."""
-        for f in fields(self):
-            value = getattr(self, f.name)
+        for name in self.field_names[1:]:
+            value = getattr(self, name)
             if isinstance(value, Node):
                 yield value
-            elif isinstance(value, tuple) and not isinstance(value, Span):
+            elif isinstance(value, tuple):
                 yield from (item for item in value if isinstance(item, Node))
 
     def walk(self) -> Iterator[Node]:
@@ -36,61 +68,69 @@ class Node:
             stack.extend(reversed(list(node.children())))
 
 
+Made = TypeVar("Made", bound=Node)
+
+
+def replace(node: Made, **changes: Any) -> Made:
+    """A copy with some fields changed."""
+    return type(node)(*(changes.get(name, getattr(node, name)) for name in node.field_names))
+
+
 # ---- expressions -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Expr(Node):
     """An expression."""
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Name(Expr):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Number(Expr):
     """A number with its unit, as written: `0.25`, `80ms`, `6M`."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Dims(Expr):
     """`3x224x224`, the tuple (3, 224, 224)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class String(Expr):
     """A string; `text` has the quotes."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class FlowValue(Expr):
     """`_`, the current value of the flow."""
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Paren(Expr):
     inner: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Tuple(Expr):
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class List(Expr):
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Comprehension(Expr):
     """`[item for names in iterable]`."""
 
@@ -99,14 +139,14 @@ class Comprehension(Expr):
     iterable: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Choice(Expr):
     """`{a, b, c}`: a decision between alternatives."""
 
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Arg(Node):
     """An argument of a call; `name` is None for a positional one."""
 
@@ -114,25 +154,25 @@ class Arg(Node):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Call(Expr):
     function: Expr
     args: tuple[Arg, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Index(Expr):
     value: Expr
     index: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Attribute(Expr):
     value: Expr
     name: Name
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Prefix(Expr):
     """`-x`, `+x`, `not x`, `each {...}`."""
 
@@ -140,7 +180,7 @@ class Prefix(Expr):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Infix(Expr):
     """`left op right`; `op` is one of or, and, comparisons, +, -, *, /, //, %, **."""
 
@@ -149,7 +189,7 @@ class Infix(Expr):
     right: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Range(Expr):
     """`first..last step step`, both ends included; `step` may be None."""
 
@@ -158,7 +198,7 @@ class Range(Expr):
     step: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Ternary(Expr):
     """`yes if condition else no`."""
 
@@ -167,7 +207,7 @@ class Ternary(Expr):
     no: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Pipe(Expr):
     """`left -> right`: the flow passes from left to right."""
 
@@ -175,7 +215,7 @@ class Pipe(Expr):
     right: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Blank(Expr):
     """`-` in a table: not given."""
 
@@ -183,12 +223,12 @@ class Blank(Expr):
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Stmt(Node):
     """A statement."""
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Suite(Node):
     """The body of a compound; `inline` where it stands on the header's own line."""
 
@@ -196,7 +236,7 @@ class Suite(Node):
     inline: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Flow(Stmt):
     """An expression that acts on the current value, `... as name`."""
 
@@ -204,42 +244,42 @@ class Flow(Stmt):
     name: Name | None
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Assign(Stmt):
     targets: tuple[Expr, ...]
     values: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Default(Stmt):
     """`default conv(norm=bn)`."""
 
     call: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Input(Stmt):
     name: Name | None
     shape: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class OutItem(Node):
     value: Expr
     name: Name | None
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Output(Stmt):
     items: tuple[OutItem, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Expect(Stmt):
     condition: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Param(Node):
     """A parameter of a block, net or function."""
 
@@ -248,7 +288,7 @@ class Param(Node):
     once: bool
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class FnDef(Stmt):
     """`fn name(params) = body`, at the top or inside a block."""
 
@@ -257,12 +297,12 @@ class FnDef(Stmt):
     body: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Pass(Stmt):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Group(Stmt):
     """`head:` with a body: add, concat, mul, mean, residual(...), branch; `-> steps` behind it act on the result."""
 
@@ -270,14 +310,14 @@ class Group(Stmt):
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class For(Stmt):
     names: tuple[Name, ...]
     iterable: Expr
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Case(Node):
     """One `if`, `elif` or `else` (condition None) with its body."""
 
@@ -285,24 +325,24 @@ class Case(Node):
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class If(Stmt):
     cases: tuple[Case, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Stage(Stmt):
     name: Name
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Aux(Stmt):
     name: Name
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Column(Node):
     """A table's column: a parameter's name, and the function that its cells go through."""
 
@@ -310,18 +350,18 @@ class Column(Node):
     function: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Row(Node):
     cells: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class TableBody(Node):
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Table(Stmt):
     """`table unit as name:`; `unit` may be a column `op` instead."""
 
@@ -333,7 +373,7 @@ class Table(Stmt):
 # ---- items -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Import(Node):
     """`from std.mobile import mbconv` or `from "./file.arch" import fire`; `path` as written."""
 
@@ -341,7 +381,7 @@ class Import(Node):
     names: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class ChoiceDef(Node):
     """`choice NAME(params) = {...}`: every mention is a decision of its own."""
 
@@ -350,13 +390,13 @@ class ChoiceDef(Node):
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class ConstDef(Node):
     name: Name
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class BlockDef(Node):
     """`block name(params):`, or `cell name(inputs; params):`. A block's one input is called x."""
 
@@ -367,14 +407,14 @@ class BlockDef(Node):
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class NetDef(Node):
     name: Name
     params: tuple[Param, ...] | None
     suite: Suite
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class NetAlias(Node):
     """`net Tiny = EfficientNet(width=0.5) with conv(act=relu6)`."""
 
@@ -383,7 +423,7 @@ class NetAlias(Node):
     overrides: tuple[Arg, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class Variants(Node):
     """`variants Net:` and a table of arguments, one named variant a row."""
 
@@ -391,20 +431,20 @@ class Variants(Node):
     body: TableBody
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class SearchLine(Node):
     key: Name
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class SearchDef(Node):
     name: Name
     over: Expr
     lines: tuple[SearchLine, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@_node
 class ExpectItem(Node):
     """`expect EfficientNet.b0.params == 5288548`, at the top of a file."""
 
