@@ -23,11 +23,17 @@ def load(path: Path, graph: Graph) -> NDArray[np.float32]:
     if path.suffix not in (".npy", ".npz"):
         raise fail("E0606", f"{path}: calibration inputs are read from .npy or .npz files")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            array = _only(arrays, path, graph) if path.suffix == ".npz" else arrays
+        array = _read(path, graph)
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise fail("E0607", f"{path} is not a whole {path.suffix} file: {error}") from error
     return checked(graph, array, str(path))
+
+
+def _read(path: Path, graph: Graph) -> Any:
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    with np.load(path, allow_pickle=False) as arrays:
+        return _only(arrays, path, graph)
 
 
 def _only(arrays: Any, path: Path, graph: Graph) -> Any:

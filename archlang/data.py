@@ -136,7 +136,7 @@ def _with_channels(x: Images, channels: int, name: str) -> Images:
 def from_arrays(name: str, arrays: Mapping[str, Any]) -> Dataset:
     """A checked data set of `x_train, y_train, x_test, y_test`.
 
-    Images may be (N, C, H, W), (N, H, W, C) with 1, 3 or 4 channels, or grey (N, H, W); labels are whole numbers from
+    Images may be (N, C, H, W), (N, H, W, C) with 1 or 3 channels, or grey (N, H, W); labels are whole numbers from
     0. Raises ArchError, which names the array that is wrong.
     """
     missing = [key for key in _KEYS if key not in arrays]
@@ -162,7 +162,7 @@ def _images(name: str, key: str, value: Any) -> Images:
         raise fail("E0903", f"{name}: `{key}` has shape {x.shape} of {x.dtype}, but images are (N, C, H, W)")
     if x.ndim == 3:
         x = x[:, None]
-    elif x.shape[1] not in (1, 3, 4) and x.shape[3] in (1, 3, 4):
+    elif x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
         x = x.transpose(0, 3, 1, 2)
     scaled = x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x.astype(np.float32)
     if not np.isfinite(scaled).all():

@@ -18,8 +18,8 @@ from archlang.errors import OutsideError, fail, missing_extra
 from archlang.ir.graph import Graph
 
 if TYPE_CHECKING:
-    import torch  # noqa: TID251
-    from torch import nn  # noqa: TID251
+    import torch
+    from torch import nn
 
 AUX_WEIGHT = 0.3
 """Share of an auxiliary classifier's loss (GoogLeNet, arXiv:1409.4842, section 5)."""
@@ -35,7 +35,7 @@ class Recipe:
     """
 
     epochs: int = 10
-    batch_size: int = 64
+    batch_size: int = 32
     lr: float = 0.1
     seed: int = 0
     device: str = "cpu"
@@ -83,6 +83,8 @@ def train(
     _check_recipe(recipe)
     with _seeded(torch, recipe.seed):
         module = module_of(graph, start or weights.initial(graph, recipe.seed)).to(recipe.device)
+        # Depthwise convolutions train more than twice as fast so on CPUs.
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = _average(torch, module, recipe.ema)
         losses = tuple(_epochs(torch, module, average, data, recipe, progress))
         trained = average.module if average is not None else module
@@ -108,7 +110,7 @@ def evaluate(module: nn.Module, x: NDArray[np.float32], y: NDArray[np.int64], ba
 
 def module_of(graph: Graph, values: weights.Weights) -> nn.Module:
     """The generated module with these weights in it."""
-    import torch  # noqa: TID251
+    import torch
 
     from archlang.backends.pytorch import build_module, generate
 
@@ -121,7 +123,7 @@ def module_of(graph: Graph, values: weights.Weights) -> nn.Module:
 def arrays_of(graph: Graph, module: nn.Module) -> dict[str, NDArray[np.float32]]:
     """The module's state, by the names that the graph knows."""
     state = module.state_dict()
-    return {name: state[name].detach().cpu().numpy().astype(np.float32) for name in weights.specs(graph)}
+    return {name: np.ascontiguousarray(state[name].cpu().numpy(), np.float32) for name in weights.specs(graph)}
 
 
 def check_fit(graph: Graph, data: Dataset) -> None:
@@ -155,7 +157,7 @@ def _check_recipe(recipe: Recipe) -> None:
 def _torch(device: str) -> Any:
     """PyTorch. Raises OutsideError where it or the device is missing."""
     try:
-        import torch  # noqa: TID251
+        import torch
     except ImportError as error:
         raise missing_extra("training", "torch") from error
     if device not in ("cpu", "cuda"):
@@ -182,7 +184,8 @@ def _epochs(
     progress: Callable[[Epoch], None] | None,
 ) -> Iterator[float]:
     """Train epoch by epoch; the mean loss of each."""
-    images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    images = torch.from_numpy(data.x_train).to(memory_format=torch.channels_last)
+    labels = torch.from_numpy(data.y_train)
     shuffle = torch.Generator().manual_seed(recipe.seed)
     optimizer, schedule = _optimizer(torch, module, recipe, _batch_count(len(labels), recipe.batch_size))
     module.train()

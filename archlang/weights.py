@@ -75,7 +75,8 @@ def constant(param: Param) -> Array:
 def folded(node: Node, weights: Weights) -> tuple[Array, Array | None]:
     """Weight and bias of a convolution or linear layer with the BatchNorm that was fused into it multiplied in.
 
-    w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps), per output channel (in float64).
+    w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps), per output channel. g and b' are computed
+    in float64; the product of the weights, which are many, in float32.
     """
     weight = weights[f"{node.name}.weight"]
     bias = weights.get(f"{node.name}.bias")
@@ -85,8 +86,8 @@ def folded(node: Node, weights: Weights) -> tuple[Array, Array | None]:
     assert isinstance(norm.op, BatchNorm)
     gain, offset = batch_norm_affine(norm, weights)
     shift = offset if bias is None else offset + bias * gain
-    scaled = weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
-    return scaled.astype(np.float32), shift.astype(np.float32)
+    scaled = weight * gain.astype(np.float32).reshape(-1, *[1] * (weight.ndim - 1))
+    return scaled, shift.astype(np.float32)
 
 
 def batch_norm_affine(node: Node, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -113,6 +112,8 @@ def op_text(op: Op) -> str:
 
 def _digest(graph: Graph) -> str:
     """Hash of the nodes numbered in depth-first order from the inputs and outputs, each after its inputs."""
+    import hashlib  # takes a while to load, and few need a digest
+
     number: dict[int, int] = {}
     lines: list[str] = []
     for root in (*graph.inputs, *(output.value for output in graph.outputs)):
