@@ -10,7 +10,7 @@ from archlang.cost import NetCost, cost
 from archlang.errors import ArchError, Diagnostic
 from archlang.lower import Lowered, Memo, Module, NetValue, Session, lower, metrics
 from archlang.lower.body import Body
-from archlang.lower.nets import all_names, net_named, required
+from archlang.lower.nets import names_of, net_named, required
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope
 from archlang.search.space import Space, search_of
@@ -65,18 +65,29 @@ def _check_spec(spec: Spec, report: Report) -> None:
     if spec.name:
         _check_net(net_of(module, spec.name, None), spec.name, memo, report)
         return
-    for name in all_names(module):
+    for name in module.nets:
         try:
-            net = net_named(module, name)
-            if not required(net):
-                _check_net(net, name, memo, report)
+            found = names_of(module, name)
         except ArchError as error:
             _add(report, error)
+            continue
+        for label in found:
+            _check_named(module, label, memo, report)
     for item in module.program.items:
         if isinstance(item, tree.ExpectItem):
             _expect(Body(Session(memo=memo), module, Defaults(), ()), item.condition, None, report)
         elif isinstance(item, tree.SearchDef):
             _check_search(module, item, report)
+
+
+def _check_named(module: Module, name: str, memo: Memo, report: Report) -> None:
+    try:
+        net = net_named(module, name)
+    except ArchError as error:
+        _add(report, error)
+        return
+    if not required(net):
+        _check_net(net, name, memo, report)
 
 
 def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:

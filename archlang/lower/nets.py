@@ -112,14 +112,15 @@ def net_named(module: Module, name: str) -> NetValue:
 
 def all_names(module: Module) -> list[str]:
     """Every net of the file, and every variant as `Net.variant`."""
+    return [name for net in module.nets for name in names_of(module, net)]
+
+
+def names_of(module: Module, name: str) -> list[str]:
+    """The net `name` of the file, and its variants as `name.variant`."""
+    span = Span(module.source, 0, 0)
     body = _pure(module)
-    found = []
-    for name in module.nets:
-        found.append(name)
-        net = body.as_net(body.module_name(module, name, Span(module.source, 0, 0)), Span(module.source, 0, 0))
-        if net.name == name:
-            found += [f"{name}.{label}" for label in variant_rows(net, module)]
-    return found
+    net = body.as_net(body.module_name(module, name, span), span)
+    return [name, *(f"{name}.{label}" for label in variant_rows(net, module) if net.name == name)]
 
 
 def default_net(module: Module) -> NetValue:

@@ -59,6 +59,7 @@ class _Picker:
         self.net, self.trace = net, trace
         self.source = net.module.source
         self.mentions: tuple[str, ...] = ()
+        self.bound: dict[str, tree.Expr] = {}
 
     def item(self, item: tree.Item, given: Mapping[str, Value], name: str) -> tree.Item:
         changed: tree.Item = item
@@ -77,7 +78,9 @@ class _Picker:
         if isinstance(node, tree.Call) and isinstance(node.function, tree.Name):
             choice = self._choice(node.function.id)
             if isinstance(choice, ChoiceValue):
-                raise fail("E0506", "a choice with arguments cannot be printed in place yet", node.span)
+                return self._call(node, choice)
+        if isinstance(node, tree.Name) and node.id in self.bound:
+            return _at(self.bound[node.id], node.span)
         if isinstance(node, tree.Row):
             return replace(node, cells=tuple(self._cell(cell) for cell in node.cells))
         return self._below(node)
@@ -138,15 +141,40 @@ class _Picker:
         items = tuple(self._picked(choice, (key,), k[len(key) :]) for k in repeats)
         return replace(node, value=tree.List(choice.span, items))
 
-    def _mention(self, node: tree.Name, choice: ChoiceValue) -> tree.Expr:
+    def _call(self, node: tree.Call, choice: ChoiceValue) -> tree.Expr:
+        """`EDGE(x, 16)`: the picked step with its parameters put in, on the tensors that come first."""
+        params = [param.name.id for param in choice.decl.params]
+        args = [arg for arg in node.args if arg.name is None]
+        named = {arg.name.id: self.node(arg.value) for arg in node.args if arg.name is not None}
+        count = max(0, len(args) - len(params) + len(named))
+        values = [self.node(arg.value) for arg in args[count:]]
+        bound = {**dict(zip(params, values, strict=False)), **named}
+        step = self._mention(node.function, choice, bound)
+        return _at(_applied(step, args[:count]), node.span)
+
+    def _mention(self, node: tree.Expr, choice: ChoiceValue, bound: dict[str, tree.Expr] | None = None) -> tree.Expr:
         """The definition's value in the mention's place, with what this mention picked."""
         before, self.mentions = self.mentions, (*self.mentions, self._place(node.span))
+        outer, self.bound = self.bound, bound or {}
         try:
             value = choice.decl.value
             new = self._picked(value, self.mentions) if isinstance(value, tree.Choice) else self.node(value)
         finally:
-            self.mentions = before
+            self.mentions, self.bound = before, outer
         return _at(new, node.span)
+
+
+def _applied(step: tree.Expr, tensors: Sequence[tree.Arg]) -> tree.Expr:
+    """The step with tensors as the first arguments of its first call: `relu(x) -> conv(16, 1)`."""
+    if not tensors:
+        return step
+    if isinstance(step, tree.Pipe):
+        return replace(step, left=_applied(step.left, tensors))
+    if isinstance(step, tree.Call):
+        return replace(step, args=(*tensors, *step.args))
+    if isinstance(step, tree.Name):
+        return tree.Call(step.span, step, tuple(tensors))
+    raise fail("E0506", "this alternative cannot be printed with its tensors put in", step.span)
 
 
 _NAMES = ("name", "id", "net", "key")
