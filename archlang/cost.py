@@ -37,7 +37,7 @@ class NetCost:
 
 def cost(graph: Graph) -> NetCost:
     """Cost of the network in evaluation mode, but for the parameters: those of auxiliary heads count."""
-    plain = inference(graph)
+    plain = inference(graph) if any(output.aux for output in graph.outputs) else graph
     layers = tuple(
         LayerCost(node.name, node.op.name, node.type, node.op.cost(graph.input_types(node), node.type))
         for node in graph.nodes
@@ -47,7 +47,7 @@ def cost(graph: Graph) -> NetCost:
     params = sum(layer.cost.params for layer in layers)
     run = [layer.cost for layer in layers if layer.name in kept]
     total = Cost(params, sum(c.macs for c in run), sum(c.flops for c in run))
-    activations = sum(4 * node.type.size for node in plain.nodes)
+    activations = sum(4 * node.type.size for node in plain.nodes if not node.op.training_only)
     return NetCost(layers, total, activations, peak_memory(plain))
 
 

@@ -154,6 +154,8 @@ def rewrite(graph: Graph, step: Callable[[int, Node, list[int]], Node | int | No
             inputs = tuple(new[j] for j in result.inputs)
             assert -1 not in inputs, f"{node.name} reads a value that was dropped"
             new.append(len(nodes))
-            nodes.append(result if inputs == result.inputs else replace(result, inputs=inputs))
+            if inputs != result.inputs:  # `replace` takes three times as long
+                result = Node(result.op, inputs, result.type, result.name, result.span, result.fused)
+            nodes.append(result)
     outputs = tuple(replace(output, value=new[output.value]) for output in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs)

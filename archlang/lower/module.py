@@ -25,7 +25,8 @@ _IDENTITIES = count()
 class Module:
     """A file's top-level names. Constants are evaluated at their first use.
 
-    path: of the file, None for text. constants: name -> definition; variants: net name -> its tables.
+    path: of the file, None for text. constants: name -> definition; variants: net name -> its tables; docs: block or
+    net -> its comment, once it was looked for.
     """
 
     program: tree.Program
@@ -36,6 +37,7 @@ class Module:
     aliases: dict[str, tree.NetAlias] = field(default_factory=dict)
     variants: dict[str, list[tree.Variants]] = field(default_factory=dict)
     nets: list[str] = field(default_factory=list)
+    docs: dict[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> Source:

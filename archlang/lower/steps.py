@@ -368,6 +368,13 @@ class Steps(Expressions):
 
 def doc_of(module: Module, decl: tree.BlockDef | tree.NetDef) -> str:
     """The comment of a definition: behind its header, or on the lines right above it."""
+    name = decl.name.id
+    if name not in module.docs:
+        module.docs[name] = _find_doc(module, decl)
+    return module.docs[name]
+
+
+def _find_doc(module: Module, decl: tree.BlockDef | tree.NetDef) -> str:
     line = decl.span.line
     above: list[str] = []
     for comment in reversed(module.program.comments):

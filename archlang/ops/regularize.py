@@ -16,6 +16,7 @@ class Regularizer(Op):
 
     p: float
     training_only: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
 
     def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
         if not 0 <= self.p < 1:

@@ -12,6 +12,9 @@ def dead_code(graph: Graph) -> Graph:
         if i in live:
             live.update(graph.nodes[i].inputs)
 
+    if len(live) == len(graph.nodes):
+        return graph
+
     def step(i: int, node: Node, new: list[int]) -> Node | None:
         return node if i in live or node.op.name == "input" else None
 
