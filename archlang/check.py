@@ -10,6 +10,7 @@ from archlang.cost import NetCost, cost
 from archlang.errors import ArchError, Diagnostic
 from archlang.lower import Lowered, Memo, Module, NetValue, Session, lower, metrics
 from archlang.lower.body import Body
+from archlang.lower.names import check_module
 from archlang.lower.nets import names_of, net_named, required
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope
@@ -61,6 +62,7 @@ def _add(report: Report, error: ArchError) -> None:
 
 def _check_spec(spec: Spec, report: Report) -> None:
     module = module_of(spec)
+    report.errors += tuple(check_module(module))
     memo = Memo()
     if spec.name:
         _check_net(net_of(module, spec.name, None), spec.name, memo, report)

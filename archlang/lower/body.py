@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from archlang.errors import ArchError, Diagnostic, Label, fail
+from archlang.errors import ArchError, Diagnostic, Label, fail, nearest
 from archlang.ir.graph import Scope as GraphScope
 from archlang.lower import builtins
 from archlang.lower.expressions import has_each, parameter_names
@@ -358,6 +358,11 @@ class Body(Steps):
         if not isinstance(unit, Applied):
             raise fail("E0208", "a table's unit is an op or a block", span)
         takes = parameter_names(unit.callee)
+        for name, (column, _) in cells.items():
+            if stmt.unit is not None and name not in (*takes, "n"):
+                raise fail(
+                    "E0202", f"`{unit.callee!r}` has no argument `{name}`", column.span, help=nearest(name, takes)
+                )
         given = {
             name: self._cell(cells, name, i)
             for name, (_, cell) in cells.items()
