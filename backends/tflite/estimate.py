@@ -1,0 +1,133 @@
+"""Plausible ranges of activations without running the network, for files whose latency is all that is asked for.
+
+The mean and variance of each tensor are carried from the inputs (as of normalised images) to the outputs, as if values
+were normal and weights independent of them: a sum of products has the mean square of its inputs times the sum of the
+squared weights as its variance. A range is eight standard deviations to both sides of the mean, cut by what follows
+from the operator: learnt weights agree with what they meet, and what is cut off is lost while coarse steps only blur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import erf, exp, inf, pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archlang.backends.tflite.model import FLOAT, Model, Operator, Tensor
+from archlang.backends.tflite.schema import Activation
+from archlang.backends.tflite.specification import WEIGHTED
+
+_DEVIATIONS = 8.0
+
+Range = tuple[float, float]
+"""Smallest and largest value of a tensor."""
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Mean and variance of a tensor, and bounds of its values."""
+
+    mean: float
+    variance: float
+    low: float = -inf
+    high: float = inf
+
+    @property
+    def square(self) -> float:
+        """The mean square."""
+        return self.mean**2 + self.variance
+
+    @property
+    def range(self) -> Range:
+        reach = _DEVIATIONS * sqrt(self.variance)
+        return max(self.low, self.mean - reach), min(self.high, self.mean + reach)
+
+
+_INPUT = _Moments(0.0, 1.0, -3.0, 3.0)
+
+_Rule = Callable[[Sequence[_Moments], Sequence[Tensor]], _Moments]
+
+
+def _squared(values: NDArray[np.float32]) -> float:
+    flat = values.reshape(-1)
+    return float(np.dot(flat, flat))
+
+
+def _weighted(xs: Sequence[_Moments], tensors: Sequence[Tensor]) -> _Moments:
+    weight, bias = tensors[1].values, tensors[2].values
+    return _Moments(0.0, (xs[0].square * _squared(weight) + _squared(bias)) / bias.size)
+
+
+def _product(xs: Sequence[_Moments], tensors: Sequence[Tensor]) -> _Moments:
+    mean = xs[0].mean * xs[1].mean
+    return _Moments(mean, max(0.0, xs[0].square * xs[1].square - mean**2))
+
+
+def _rectified(x: _Moments, floor: float = 0.0, cap: float = inf) -> _Moments:
+    """min(max(x, 0), cap) of a normal x, whose values stay above `floor`."""
+    mean, square = _above(x, 0.0)
+    if cap < inf:  # what lies above the cap is taken off: x becomes x - (x - cap), x ** 2 becomes cap ** 2
+        excess, excess_square = _above(x, cap)
+        mean, square = mean - excess, square - excess_square - 2 * cap * excess
+    return _Moments(mean, max(0.0, square - mean**2), floor, max(0.0, min(x.range[1], cap)))
+
+
+def _above(x: _Moments, start: float) -> tuple[float, float]:
+    """Mean and mean square of max(x - start, 0) for a normal x."""
+    mean, deviation = x.mean - start, sqrt(x.variance)
+    if deviation == 0:
+        return max(0.0, mean), max(0.0, mean) ** 2
+    z = mean / deviation
+    share, density = (1 + erf(z / sqrt(2))) / 2, exp(-(z**2) / 2) / sqrt(2 * pi)
+    return mean * share + deviation * density, (mean**2 + x.variance) * share + mean * deviation * density
+
+
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys(WEIGHTED, _weighted),
+    "ADD": lambda xs, tensors: _Moments(xs[0].mean + xs[1].mean, xs[0].variance + xs[1].variance),
+    "SUB": lambda xs, tensors: _Moments(xs[0].mean - xs[1].mean, xs[0].variance + xs[1].variance),
+    "MUL": _product,
+    "BATCH_MATMUL": lambda xs, tensors: _Moments(0.0, xs[0].square * xs[1].square * tensors[0].shape[-1]),
+    "CONCATENATION": lambda xs, tensors: max(xs, key=lambda x: x.square),
+    "RELU": lambda xs, tensors: _rectified(xs[0]),
+    "RELU6": lambda xs, tensors: _rectified(xs[0], cap=6.0),
+    "HARD_SWISH": lambda xs, tensors: _rectified(xs[0], floor=-0.375),
+    "GELU": lambda xs, tensors: _rectified(xs[0], floor=-0.17),
+    "LOGISTIC": lambda xs, tensors: _Moments(0.5, 0.05, 0.0, 1.0),
+    "SOFTMAX": lambda xs, tensors: _Moments(1 / tensors[0].shape[-1], tensors[0].shape[-1] ** -2.0, 0.0, 1.0),
+    "TANH": lambda xs, tensors: _Moments(0.0, min(xs[0].variance, 1.0), -1.0, 1.0),
+    "SQUARED_DIFFERENCE": lambda xs, tensors: _Moments(xs[0].square, 2 * xs[0].square ** 2, 0.0),
+    "RSQRT": lambda xs, tensors: _Moments(1 / sqrt(max(xs[0].mean, 1e-6)), 0.0),
+}
+"""Operator -> the moments of its output; those of the first input where none is given (moves, pools, means)."""
+
+_ARITHMETIC = frozenset({"ADD", "SUB", "MUL", "BATCH_MATMUL", "CONCATENATION", "SQUARED_DIFFERENCE"})
+"""Operators all of whose inputs count alike, constants among them."""
+
+_FUSED = {Activation.RELU: inf, Activation.RELU6: 6.0}
+
+
+def estimated(model: Model) -> dict[int, Range]:
+    """A range for every activation of a float model."""
+    moments = {index: _INPUT for _, index in model.inputs}
+    for op in model.operators:
+        moments[op.output] = _after(model, op, moments)
+    return {index: moment.range for index, moment in moments.items()}
+
+
+def _after(model: Model, op: Operator, moments: dict[int, _Moments]) -> _Moments:
+    tensors = [model.tensors[i] for i in op.inputs]
+    read = op.inputs if op.kind.name in _ARITHMETIC else op.inputs[:1]
+    xs = [moments[i] if i in moments else _constant(model.tensors[i]) for i in read]
+    rule = _RULES.get(op.kind.name)
+    found = rule(xs, tensors) if rule else xs[0]
+    fused = Activation(int(op.options.get("activation", Activation.NONE)))
+    return _rectified(found, cap=_FUSED[fused]) if fused in _FUSED else found
+
+
+def _constant(tensor: Tensor) -> _Moments:
+    assert tensor.dtype == FLOAT
+    mean = float(tensor.values.mean())
+    return _Moments(mean, max(0.0, _squared(tensor.values) / tensor.values.size - mean**2))

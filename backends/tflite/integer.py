@@ -1,0 +1,183 @@
+"""Full-integer quantization: a float Model and the ranges of its tensors -> a Model of int8 tensors.
+
+Operators that keep floats are fenced off (`fences`), tensors that must share a scale are put in groups (`groups`), each
+group gets a scale, and tensors, weights and biases are quantized by it. The rules are in `specification`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archlang.backends.tflite import symmetric
+from archlang.backends.tflite.estimate import Range
+from archlang.backends.tflite.fences import fenced
+from archlang.backends.tflite.groups import Groups, Parameters, grouped
+from archlang.backends.tflite.model import FLOAT, INT8, Model, Operator, Quantization, Tensor
+from archlang.backends.tflite.specification import LEAST_SCALE, WEIGHTED
+from archlang.errors import fail
+
+_SMALLEST_SCALE = 1e-18
+"""Runtimes refuse scales, and products of two of them, that are not normal float32 numbers."""
+
+_LARGEST_SCALE = 1e18
+"""The same from the other side."""
+
+_LARGEST_STEP = 128.0
+"""Runtimes refuse operators one step of whose accumulator is many steps of the output (XNNPACK: 128 or 256)."""
+
+_LARGEST_BIAS = 2.0**30
+"""Half of what fits int32, so that the products have the other half."""
+
+
+def to_int8(model: Model, ranges: Mapping[int, Range]) -> Model:
+    """model: float32, batch 1. ranges: of its tensors; those that share another's scale, or have one that is fixed, may
+    be missing."""
+    with_fences, known = fenced(model, dict(ranges))
+    complete, known, groups = grouped(with_fences, known)
+    scales = _Scales(complete, known | _constant_ranges(complete), groups)
+    tensors = list(complete.tensors)
+    for x in _activations(complete):
+        tensors[x] = replace(tensors[x], dtype=INT8, quantization=_quantization(*scales.of(x)))
+    for op in complete.operators:
+        if not op.precise:
+            quantize = _quantize_weights if op.kind.name in WEIGHTED else _quantize_operands
+            quantize(tensors, op, scales)
+    return replace(complete, tensors=tuple(tensors))
+
+
+def _activations(model: Model) -> list[int]:
+    """Tensors that are computed, or fed, as integers."""
+    return [*(x for _, x in model.inputs), *(op.output for op in model.operators if not op.precise)]
+
+
+def _quantization(scale: float, zero_point: int) -> Quantization:
+    return Quantization(np.array([scale], np.float32), zero_point)
+
+
+def _constant_ranges(model: Model) -> dict[int, Range]:
+    """Of constants that are quantized as activations are. That which pads before a maximum is the lowest value of any
+    scale, and asks for no range."""
+    ranges: dict[int, Range] = {}
+    for op in model.operators:
+        if op.precise or op.kind.name in WEIGHTED or op.kind.name == "PADV2":
+            continue
+        for x in op.inputs:
+            data = model.tensors[x].data
+            if data is not None and data.dtype == FLOAT:
+                ranges[x] = (float(data.min()), float(data.max()))
+    return ranges
+
+
+# Scales.
+
+
+def parameters(low: float, high: float, symmetric: bool = False, least: float = _SMALLEST_SCALE) -> Parameters:
+    """Scale and zero point that cover a range and hold zero exactly. least: the smallest scale to take."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if symmetric:
+        return float(np.float32(max(-low / 127, high / 127, least))), 0
+    scale = float(np.float32(max((high - low) / 255, least)))
+    steps = round(-128 - low / scale, 3)  # first: a range that is symmetric but for rounding has zero point 0
+    return scale, max(-128, min(127, round(steps)))
+
+
+class _Scales:
+    """Scale and zero point of every group, scales of every weight."""
+
+    def __init__(self, model: Model, ranges: Mapping[int, Range], groups: Groups) -> None:
+        self.model, self.groups = model, groups
+        self.ranges: dict[int, Range] = {}
+        self.least: dict[int, float] = {}
+        for op in model.operators:
+            if op.kind.name in LEAST_SCALE and not op.precise:
+                root = groups.find(op.inputs[0])
+                self.least[root] = max(self.least.get(root, 0.0), LEAST_SCALE[op.kind.name])
+        for x, (low, high) in ranges.items():
+            root = groups.find(x)
+            known = self.ranges.get(root, (low, high))
+            self.ranges[root] = min(known[0], low), max(known[1], high)
+        self.peaks = {op.output: _peaks(model, op) for op in model.operators if op.kind.name in WEIGHTED}
+        self.widen()
+
+    def of(self, x: int) -> Parameters:
+        root = self.groups.find(x)
+        if root in self.groups.fixed:
+            return self.groups.fixed[root]
+        least = self.least.get(root, _SMALLEST_SCALE)
+        return parameters(*self.ranges[root], symmetric=root in self.groups.symmetric, least=least)
+
+    def weight(self, op: Operator) -> NDArray[np.float32]:
+        """The weight's scales, never so fine that the bias overflows."""
+        weights, biases = self.peaks[op.output]
+        for_bias = biases / (self.of(op.inputs[0])[0] * _LARGEST_BIAS)
+        return np.maximum(np.maximum(symmetric.scales(weights), for_bias), _SMALLEST_SCALE).astype(np.float32)
+
+    def widen(self) -> None:
+        """Make the scales of outputs coarse enough for what their operators accumulate: only values that are zero, or
+        next to nothing beside their operands, have finer ones."""
+        for _ in range(4):  # a group may reach back to earlier operators, which then ask again
+            changes = [self.widened(op) for op in self.model.operators if not op.precise]
+            if not any(changes):
+                return
+
+    def widened(self, op: Operator) -> bool:
+        root, needed = self.groups.find(op.output), self.step(op) / _LARGEST_STEP
+        if needed > _LARGEST_SCALE:
+            raise fail(
+                "E0812",
+                f"`{op.node.name}` makes values too large to quantize: one step would be {needed:g}",
+                op.node.span,
+                help="compile with `none` and look where they come from: the weights, or the scale of the inputs",
+            )
+        if root in self.groups.fixed or self.of(op.output)[0] >= float(np.float32(needed)):
+            return False
+        self.least[root] = needed
+        return True
+
+    def step(self, op: Operator) -> float:
+        """One step of the accumulator, in real numbers."""
+        if op.kind.name == "QUANTIZE":
+            return 0.0  # its input may be float
+        scale = self.of(op.inputs[0])[0]
+        if op.kind.name in WEIGHTED:
+            return scale * float(self.weight(op).max())
+        if op.kind.name in ("MUL", "BATCH_MATMUL"):
+            return scale * self.of(op.inputs[1])[0]
+        return scale
+
+
+def _peaks(model: Model, op: Operator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest absolute weight and bias, by channel or of all."""
+    axis = WEIGHTED[op.kind.name].axis
+    weight, bias = model.tensors[op.inputs[1]].values, model.tensors[op.inputs[2]].values
+    return symmetric.peaks(weight, axis), symmetric.peaks(bias, None if axis is None else 0)
+
+
+# Values.
+
+
+def _quantize_operands(tensors: list[Tensor], op: Operator, scales: _Scales) -> None:
+    for x in op.inputs:
+        tensor = tensors[x]
+        if tensor.data is not None and tensor.dtype == FLOAT:
+            tensors[x] = _operand(tensor, tensor.data, *scales.of(x))
+
+
+def _operand(tensor: Tensor, data: NDArray[np.float32], scale: float, zero_point: int) -> Tensor:
+    stored = np.clip(np.rint(data.astype(np.float64) / scale) + zero_point, -128, 127).astype(np.int8)
+    return replace(tensor, dtype=INT8, data=stored, quantization=_quantization(scale, zero_point))
+
+
+def _quantize_weights(tensors: list[Tensor], op: Operator, scales: _Scales) -> None:
+    axis = WEIGHTED[op.kind.name].axis
+    x, w, b = op.inputs
+    weight, bias, scale = tensors[w].values, tensors[b].values, scales.weight(op)
+    steps = symmetric.quantized(weight, scale, axis)
+    tensors[w] = replace(tensors[w], dtype=INT8, data=steps, quantization=Quantization(scale, 0, axis or 0))
+    product = np.float32(scales.of(x)[0]) * scale
+    stored = np.rint(bias.astype(np.float64) / product).astype(np.int32)
+    tensors[b] = replace(tensors[b], dtype=np.dtype(np.int32), data=stored, quantization=Quantization(product))

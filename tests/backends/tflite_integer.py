@@ -1,0 +1,238 @@
+"""A plain NumPy reference of TFLite's int8 specification, operator by operator.
+
+Each rule turns stored integers into real numbers by the scales and zero points in the file, or accumulates the integers
+themselves, computes in float64, and rounds to the output's steps. Kernels differ from it, and among themselves, by how
+they round: by one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import erf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.backends.tflite_dump import FileOperator, FileTensor
+
+Array = NDArray[Any]
+Rule = Callable[[FileOperator, Sequence[FileTensor], FileTensor, Sequence[Array]], Array]
+"""rule(operator, inputs, output, the inputs' values): the output's values, real or already in steps."""
+
+_LIMITS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 3: (0.0, 6.0)}
+
+
+def evaluate(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    """What the operator makes of these stored values, as it is stored."""
+    if op.name in _STEPS:
+        return np.clip(_STEPS[op.name](op, inputs, output, values), -128, 127).astype(np.int8)
+    low, high = _LIMITS[op.options.get("fusedActivationFunction", 0)]
+    return stored(np.asarray(np.clip(_REAL[op.name](op, inputs, output, values), low, high)), output)
+
+
+def covers(op: FileOperator, output: FileTensor) -> bool:
+    """Whether there is a rule for the operator, and integers for it to make."""
+    return output.dtype == np.int8 and (op.name in _STEPS or op.name in _REAL)
+
+
+def real(values: Array, tensor: FileTensor) -> Array:
+    if tensor.dtype != np.int8:
+        return values.astype(np.float64)
+    scale, zero_point = tensor.parameters
+    return np.asarray((values.astype(np.float64) - zero_point) * scale)
+
+
+def stored(values: Array, tensor: FileTensor) -> Array:
+    scale, zero_point = tensor.parameters
+    return np.asarray(np.clip(np.floor(values / scale + 0.5) + zero_point, -128, 127), np.int8)
+
+
+def _reals(inputs: Sequence[FileTensor], values: Sequence[Array]) -> list[Array]:
+    return [real(value, tensor) for value, tensor in zip(values, inputs, strict=True)]
+
+
+# Windows.
+
+
+def _patches(x: Array, op: FileOperator, kernel: tuple[int, int], empty: float) -> Array:
+    """(H', W', kernel rows, kernel columns, C) of an image (1, H, W, C), padded with `empty` as SAME or VALID say."""
+    o = op.options
+    stride, dilation = (o["strideH"], o["strideW"]), (o.get("dilationHFactor", 1), o.get("dilationWFactor", 1))
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    pads = [
+        _same(n, r, s) if o["padding"] == 0 else (0, 0) for n, r, s in zip(x.shape[1:3], reach, stride, strict=True)
+    ]
+    padded = np.pad(x[0].astype(np.float64), [*pads, (0, 0)], constant_values=empty)
+    views: Array = np.lib.stride_tricks.sliding_window_view(padded, reach, (0, 1))
+    taken = views[:: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
+    return np.moveaxis(taken, 2, -1)
+
+
+def _same(size: int, reach: int, stride: int) -> tuple[int, int]:
+    total = max(0, (-(-size // stride) - 1) * stride + reach - size)
+    return total // 2, total - total // 2
+
+
+def _accumulated(
+    sums: Array, op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]
+) -> Array:
+    """Sums of products and the bias, as real numbers."""
+    assert inputs[2].dtype == np.int32
+    assert not inputs[1].zero_point.any()
+    assert not inputs[2].zero_point.any()
+    scale = inputs[0].parameters[0] * inputs[1].scale.astype(np.float64)
+    np.testing.assert_allclose(inputs[2].scale, scale, rtol=1e-6)
+    total = sums + values[2].astype(np.int64)
+    assert np.abs(total).max() < 2**31
+    return total * scale
+
+
+def _conv(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    zero_point, weight = inputs[0].parameters[1], values[1].astype(np.float64)
+    out, rows, columns, depth = weight.shape
+    patches = _patches(values[0].astype(np.float64) - zero_point, op, (rows, columns), 0)
+    groups = patches.shape[-1] // depth
+    split = patches.reshape(*patches.shape[:-1], groups, depth)
+    sums = np.einsum("hwrcgd,gorcd->hwgo", split, weight.reshape(groups, out // groups, rows, columns, depth))
+    return _accumulated(sums.reshape(1, *patches.shape[:2], out), op, inputs, output, values)
+
+
+def _depthwise(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    zero_point, weight = inputs[0].parameters[1], values[1][0].astype(np.float64)
+    rows, columns, out = weight.shape
+    patches = _patches(values[0].astype(np.float64) - zero_point, op, (rows, columns), 0)
+    repeated = patches.repeat(op.options["depthMultiplier"], axis=-1)
+    sums = np.einsum("hwrcd,rcd->hwd", repeated, weight)
+    return _accumulated(sums.reshape(1, *patches.shape[:2], out), op, inputs, output, values)
+
+
+def _fully_connected(
+    op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]
+) -> Array:
+    weight = values[1].astype(np.float64)
+    x = values[0].reshape(-1, weight.shape[1]).astype(np.float64) - inputs[0].parameters[1]
+    return _accumulated(x @ weight.T, op, inputs, output, values).reshape(output.shape)
+
+
+def _pool(op: FileOperator, x: Array, empty: float) -> Array:
+    return _patches(x, op, (op.options["filterHeight"], op.options["filterWidth"]), empty)
+
+
+def _average_pool(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    mean = np.nanmean(_pool(op, values[0], np.nan), axis=(2, 3))[None]
+    return _activated(np.sign(mean) * np.floor(np.abs(mean) + 0.5), op, inputs[0], output)
+
+
+def _max_pool(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    return _activated(_pool(op, values[0], -np.inf).max(axis=(2, 3))[None], op, inputs[0], output)
+
+
+def _activated(steps: Array, op: FileOperator, x: FileTensor, output: FileTensor) -> Array:
+    """Clipped by the fused activation. The input's scale must be the output's."""
+    assert x.parameters == output.parameters
+    scale, zero_point = output.parameters
+    low, high = (limit / scale + zero_point for limit in _LIMITS[op.options["fusedActivationFunction"]])
+    return np.clip(steps, np.round(low), np.round(high))
+
+
+# Moves: the stored values as they are, so the scales must be equal.
+
+
+def _moved(move: Callable[[FileOperator, Sequence[Array]], Array]) -> Rule:
+    def rule(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+        quantized = [tensor for tensor in inputs if tensor.dtype == np.int8]
+        assert all(tensor.parameters == output.parameters for tensor in quantized)
+        return move(op, values).reshape(output.shape)
+
+    return rule
+
+
+def _pad(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    assert inputs[0].parameters == output.parameters
+    empty = output.parameters[1] if op.name == "PAD" else int(values[2][0])
+    return np.pad(values[0], values[1], constant_values=empty)
+
+
+def _slice(op: FileOperator, values: Sequence[Array]) -> Array:
+    return values[0][tuple(slice(b, b + n) for b, n in zip(values[1], values[2], strict=True))]
+
+
+def _strided_slice(op: FileOperator, values: Sequence[Array]) -> Array:
+    x, begin, end, stride = values
+    return x[tuple(slice(b, e, s) for b, e, s in zip(begin, end, stride, strict=True))]
+
+
+def _nearest(op: FileOperator, values: Sequence[Array]) -> Array:
+    x, (height, width) = values[0], values[1]
+    return x.repeat(height // x.shape[1], axis=1).repeat(width // x.shape[2], axis=2)
+
+
+_STEPS: dict[str, Rule] = {
+    "AVERAGE_POOL_2D": _average_pool,
+    "MAX_POOL_2D": _max_pool,
+    "PAD": _pad,
+    "PADV2": _pad,
+    "RESHAPE": _moved(lambda op, values: values[0]),
+    "TRANSPOSE": _moved(lambda op, values: values[0].transpose(values[1])),
+    "CONCATENATION": _moved(lambda op, values: np.concatenate(values, axis=op.options["axis"])),
+    "SLICE": _moved(_slice),
+    "STRIDED_SLICE": _moved(_strided_slice),
+    "RESIZE_NEAREST_NEIGHBOR": _moved(_nearest),
+}
+"""Operators that compute in the steps of their input, which are those of their output."""
+
+
+def _fixed(function: Callable[[Array], Array], scale: float, zero_point: int) -> Rule:
+    def rule(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+        assert output.parameters == (scale, zero_point)
+        return function(real(values[0], inputs[0]))
+
+    return rule
+
+
+def _each(function: Callable[..., Array]) -> Rule:
+    return lambda op, inputs, output, values: function(*_reals(inputs, values))
+
+
+def _leaky_relu(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    x = real(values[0], inputs[0])
+    return np.asarray(np.where(x >= 0, x, op.options["alpha"] * x))
+
+
+def _mean(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    return np.asarray(real(values[0], inputs[0]).mean(axis=tuple(values[1]))).reshape(output.shape)
+
+
+def _softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
+def _matrix_product(
+    op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]
+) -> Array:
+    x, y = _reals(inputs, values)
+    return np.asarray(x @ (y.swapaxes(-1, -2) if op.options["adjY"] else y))
+
+
+_REAL: dict[str, Rule] = {
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "ADD": _each(np.add),
+    "SUB": _each(np.subtract),
+    "MUL": _each(np.multiply),
+    "BATCH_MATMUL": _matrix_product,
+    "MEAN": _mean,
+    "RELU": _each(lambda x: np.maximum(x, 0)),
+    "RELU6": _each(lambda x: np.clip(x, 0, 6)),
+    "LEAKY_RELU": _leaky_relu,
+    "HARD_SWISH": _each(lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    "GELU": _each(lambda x: x * 0.5 * (1 + np.vectorize(erf)(x / 2**0.5))),
+    "LOGISTIC": _fixed(lambda x: 1 / (1 + np.exp(-x)), 1 / 256, -128),
+    "TANH": _fixed(np.tanh, 1 / 128, 0),
+    "SOFTMAX": _fixed(_softmax, 1 / 256, -128),
+    "QUANTIZE": _each(lambda x: x),
+}
+"""Operators whose result is rounded to the output's own steps."""
