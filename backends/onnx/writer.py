@@ -1,0 +1,96 @@
+"""Collects the nodes and initializers of an ONNX graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archlang.ir.graph import Node
+from archlang.ir.types import TensorType
+from archlang.weights import Weights
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+Number = float | int
+
+
+@dataclass
+class Writer:
+    """What is written so far. taken: names of values, which must be unique in an ONNX graph."""
+
+    weights: Weights
+    opset: int
+    taken: set[str]
+    nodes: list[NodeProto] = field(default_factory=list)
+    initializers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    ops: Counter[str] = field(default_factory=Counter)
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3`, ... where it is taken."""
+        number, candidate = 1, name
+        while candidate in self.taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        self.taken.add(candidate)
+        return candidate
+
+    def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Append a node; the name of its only output."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name=f"{output}:{op_type}", **attributes))
+        self.ops[op_type] += 1
+        return output
+
+    def constant(self, name: str, array: NDArray[Any]) -> str:
+        """An initializer, float32 or int64; the name that it got."""
+        name = self.fresh(name)
+        self.initializers[name] = array
+        return name
+
+
+@dataclass(frozen=True)
+class Place:
+    """One node of the Graph being written: where its inputs are and what its output must be called."""
+
+    writer: Writer
+    node: Node
+    types: Sequence[TensorType]
+    inputs: Sequence[str]
+    output: str
+
+    @property
+    def x(self) -> str:
+        return self.inputs[0]
+
+    def last(self, op_type: str, *inputs: str, **attributes: Any) -> None:
+        """The ONNX node that makes the value."""
+        self.writer.node(op_type, inputs, self.output, **attributes)
+
+    def step(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+        """An ONNX node on the way to the value."""
+        name = self.writer.fresh(f"{self.node.name}/{op_type.lower()}")
+        return self.writer.node(op_type, inputs, name, **attributes)
+
+    def array(self, local: str) -> NDArray[np.float32]:
+        return self.writer.weights[f"{self.node.name}.{local}"]
+
+    def weight(self, local: str, array: NDArray[Any] | None = None) -> str:
+        """The node's parameter `local` as an initializer, or `array` under its name."""
+        return self.writer.constant(f"{self.node.name}.{local}", self.array(local) if array is None else array)
+
+    def floats(self, name: str, values: Number | NDArray[Any]) -> str:
+        return self.writer.constant(f"{self.node.name}/{name}", np.asarray(values, np.float32))
+
+    def ints(self, name: str, *values: int) -> str:
+        return self.writer.constant(f"{self.node.name}/{name}", np.asarray(values, np.int64))
+
+    def index(self, value: int) -> str:
+        """A single position, as Gather takes it to drop the axis."""
+        return self.writer.constant(f"{self.node.name}/{value}", np.asarray(value, np.int64))

@@ -1,0 +1,381 @@
+"""The lines of a class's forward: which calls are nested, how the values between them are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from archlang.backends.pytorch.body import INPUT, Body, Item, Value
+from archlang.backends.pytorch.layer import Layer
+from archlang.backends.pytorch.layout import INDENT, WIDTH, Call, Expression, Keyword, fits, flat, laid_out
+from archlang.backends.pytorch.names import unique, variable
+from archlang.backends.pytorch.parameters import Formula
+from archlang.backends.pytorch.plan import ClassPlan, Option
+from archlang.ops import OPS
+
+MARGIN = 2 * INDENT
+"""Indentation of a method's body."""
+
+_NUMBERED = re.compile(r"_?\d+$")
+
+_BRANCH = re.compile(r"branch\d+")
+
+_POOL = ("x", "y", "z", "u", "v", "w")
+"""Variables that say nothing but `the value so far`; such a name may pass from value to value."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What forward returns. names: of the auxiliary ones, for their variables; training: values made in training only,
+    returned after the others."""
+
+    always: tuple[Value, ...]
+    training: tuple[Value, ...] = ()
+    names: Mapping[Value, str] = field(default_factory=dict)
+
+    @property
+    def annotation(self) -> str:
+        if self.training:
+            return "Tensor | tuple[Tensor, ...]"
+        if len(self.always) == 1:
+            return "Tensor"
+        if len(self.always) > 4:
+            return "tuple[Tensor, ...]"
+        return f"tuple[{', '.join(['Tensor'] * len(self.always))}]"
+
+
+def forward_lines(plan: ClassPlan, inputs: Sequence[str], results: Results) -> list[str]:
+    """The body of forward, indented for its class."""
+    apart: set[int] = set()
+    while True:
+        writer = _Writer(plan, inputs, results, apart)
+        lines = writer.lines()
+        too_long = writer.too_long - apart
+        if not too_long:
+            return lines
+        apart |= too_long
+
+
+class _Nesting:
+    """Which items are written inside the expression of their only reader.
+
+    A line of code is one thought: at most one convolution, pool or block, with the norm and activation after it. The
+    operands of a sum or product are nested while they are short.
+    """
+
+    def __init__(self, plan: ClassPlan, results: Results, apart: set[int]) -> None:
+        self.body = plan.body
+        self.part = {i: option for option in plan.options if not option.as_identity for i in option.items}
+        self.training = _training_only(plan.body, results)
+        self.uses = _uses(plan, results)
+        self.depth: dict[int, int] = {}
+        self.heads: dict[int, int] = {}
+        self.nested: set[int] = set()
+        for i, item in enumerate(plan.body.items):
+            inner = self._inner(i, item, apart)
+            self.nested |= set(inner)
+            own = 0 if item.layer.weight == "light" else 1
+            self.depth[i] = own + max((self.depth[j] for j in inner), default=0)
+            self.heads[i] = (item.layer.weight in ("head", "join")) + sum(self.heads[j] for j in inner)
+
+    def _inner(self, i: int, item: Item, apart: set[int]) -> list[int]:
+        makers = [j for j, _ in item.inputs if j != INPUT and self._may_nest(j, i) and j not in apart]
+        weight = item.layer.weight
+        if weight == "tail":
+            return [j for j in makers if self.depth[j] < 3]
+        if weight == "join":
+            return self._operands(item, makers)
+        return [j for j in makers if self.heads[j] == 0 and self.depth[j] <= 2]
+
+    def _may_nest(self, j: int, i: int) -> bool:
+        alone = self.uses.get((j, 0), 0) == 1 and self.body.items[j].layer.outputs == 1
+        return alone and self.part.get(j) is self.part.get(i) and (j in self.training) == (i in self.training)
+
+    def _operands(self, item: Item, makers: list[int]) -> list[int]:
+        if item.layer.kind.startswith("concat"):
+            return [j for j in makers if self.depth[j] == 0]
+        short = sorted((j for j in makers if self.body.items[j].layer.weight != "join"), key=lambda j: self.depth[j])
+        short = [j for j in short if not self._holds_join(j)]
+        while sum(self.depth[j] for j in short) > 2:
+            short.pop()
+        return short
+
+    def _holds_join(self, j: int) -> bool:
+        """Whether a sum or product is somewhere inside the expression of item j."""
+        items = self.body.items
+        inner = [k for k, _ in items[j].inputs if k in self.nested]
+        return items[j].layer.weight == "join" or any(self._holds_join(k) for k in inner)
+
+
+def _training_only(body: Body, results: Results) -> set[int]:
+    """The items that only auxiliary results need."""
+    if not results.training:
+        return set()
+    live = {item for item, _ in results.always}
+    for i in range(len(body.items) - 1, -1, -1):
+        if i in live:
+            live.update(j for j, _ in body.items[i].inputs)
+    return {i for i in range(len(body.items)) if i not in live}
+
+
+def _uses(plan: ClassPlan, results: Results) -> dict[Value, int]:
+    """How often each value is mentioned, standing in for a part that is left out among them."""
+    counts: dict[Value, int] = {}
+    mentions = [value for item in plan.body.items for value in item.inputs]
+    mentions += [*results.always, *results.always, *results.training] if results.training else results.always
+    mentions += [bypass(plan, option) for option in plan.options if not option.as_identity]
+    for value in mentions:
+        counts[value] = counts.get(value, 0) + 1
+    return counts
+
+
+def bypass(plan: ClassPlan, option: Option) -> Value:
+    """The value that stands in the place of an optional part's result."""
+    value: Value = (option.items[-1], 0)
+    while value[0] in option.items:
+        value = plan.body.items[value[0]].inputs[plan.bypassed[value[0]]]
+    return value
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """An item that gets a line of its own. reads: the variables' values in it; last: in its optional part."""
+
+    item: int
+    reads: tuple[Value, ...]
+    option: Option | None
+    training: bool
+
+
+class _Writer:
+    def __init__(self, plan: ClassPlan, inputs: Sequence[str], results: Results, apart: set[int]) -> None:
+        self.plan, self.body, self.results = plan, plan.body, results
+        self.nesting = _Nesting(plan, results, apart)
+        self.names: dict[Value, str] = {(INPUT, i): name for i, name in enumerate(inputs)}
+        self.too_long: set[int] = set()
+        self.statements = [self._statement(i) for i in range(len(self.body.items)) if i not in self.nesting.nested]
+        self.last = self._last_reads()
+        self.returned = False
+        self.out: list[str] = []
+
+    def lines(self) -> list[str]:
+        k = 0
+        while k < len(self.statements):
+            run = self._run(k)
+            if run[0].option:
+                self._optional(k, run)
+            elif run[0].training:
+                self._in_training(k, run)
+            else:
+                self._plain(k)
+            k += len(run)
+        self._return()
+        return self.out
+
+    # ---- statements ----
+
+    def _statement(self, i: int) -> _Statement:
+        option = self.nesting.part.get(i)
+        reads = tuple(dict.fromkeys(self._reads(i)))
+        if option and i == option.items[-1]:
+            reads += (bypass(self.plan, option),)
+        return _Statement(i, reads, option, i in self.nesting.training)
+
+    def _reads(self, i: int) -> Iterator[Value]:
+        for value in self.body.items[i].inputs:
+            if value[0] in self.nesting.nested:
+                yield from self._reads(value[0])
+            else:
+                yield value
+
+    def _last_reads(self) -> dict[Value, int]:
+        """The last statement that reads each value; the number of statements stands for the return."""
+        last = {value: k for k, statement in enumerate(self.statements) for value in statement.reads}
+        last.update(dict.fromkeys((*self.results.always, *self.results.training), len(self.statements)))
+        return last
+
+    def _run(self, k: int) -> list[_Statement]:
+        """The statements from k on that stand under the same condition; one where there is none."""
+        first = self.statements[k]
+        run = [first]
+        if first.option or first.training:
+            for other in self.statements[k + 1 :]:
+                if other.option is not first.option or other.training != first.training:
+                    break
+                run.append(other)
+        return run
+
+    def _plain(self, k: int) -> None:
+        statement = self.statements[k]
+        expression = self._expression(statement.item)
+        if self._is_returned(k):
+            self.returned = True
+            self._write("return ", expression, statement.item)
+        else:
+            self._write(f"{self._targets(k)} = ", expression, statement.item)
+
+    def _is_returned(self, k: int) -> bool:
+        """Whether statement k can be the return statement itself."""
+        value = (self.statements[k].item, 0)
+        alone = self.results.always == (value,) and not self.results.training
+        return alone and k == len(self.statements) - 1 and self.nesting.uses[value] == 1
+
+    def _write(self, before: str, expression: Expression, item: int, indent: int = MARGIN) -> None:
+        lines = laid_out(before, expression, "", indent)
+        if any(len(line) > WIDTH for line in lines):
+            self.too_long |= set(self._nested_operands(item))
+        self.out += lines
+
+    def _nested_operands(self, i: int) -> list[int]:
+        """What to give lines of its own where the line of item i is too long: operands of joins within it, if any."""
+        nested = [j for j, _ in self.body.items[i].inputs if j in self.nesting.nested]
+        if self.body.items[i].layer.weight == "join":
+            return nested
+        return [k for j in nested for k in self._operands_within(j)] or nested
+
+    def _operands_within(self, i: int) -> list[int]:
+        nested = [j for j, _ in self.body.items[i].inputs if j in self.nesting.nested]
+        inner = [k for j in nested for k in self._operands_within(j)]
+        return nested + inner if self.body.items[i].layer.weight == "join" else inner
+
+    def _optional(self, k: int, run: list[_Statement]) -> None:
+        option = run[0].option
+        assert option is not None
+        other = self.names[bypass(self.plan, option)]
+        if len(run) == 1 and self._conditional(k, option, other):
+            return
+        last = k + len(run) - 1
+        value = (run[-1].item, 0)
+        target = other if self.last[bypass(self.plan, option)] <= last else self._fresh(k, value)
+        if target != other:
+            self.out.append(f"{' ' * MARGIN}{target} = {other}")
+        self.out.append(f"{' ' * MARGIN}if {option.test}:")
+        for number, statement in enumerate(run):
+            name = target if statement is run[-1] else self._targets(k + number)
+            self._write(f"{name} = ", self._expression(statement.item), statement.item, MARGIN + INDENT)
+        self.names[value] = target
+
+    def _conditional(self, k: int, option: Option, other: str) -> bool:
+        """Write `y = ... if self.is_residual else x` where that fits on a line."""
+        text = f"{flat(self._expression(self.statements[k].item))} if {option.test} else {other}"
+        saved = dict(self.names)
+        before = "return " if self._is_returned(k) else f"{self._targets(k)} = "
+        if fits(before + text, MARGIN):
+            self.out.append(" " * MARGIN + before + text)
+            self.returned = before == "return "
+            return True
+        self.names = saved
+        return False
+
+    def _in_training(self, k: int, run: list[_Statement]) -> None:
+        self.out.append(f"{' ' * MARGIN}if self.training:")
+        for number, statement in enumerate(run):
+            expression = self._expression(statement.item)
+            self._write(f"{self._targets(k + number)} = ", expression, statement.item, MARGIN + INDENT)
+
+    def _return(self) -> None:
+        if self.returned:
+            return
+        always = [self.names[value] for value in self.results.always]
+        if self.results.training:
+            everything = always + [self.names[value] for value in self.results.training]
+            self.out += [f"{' ' * MARGIN}if self.training:"]
+            self.out += _return_lines(everything, MARGIN + INDENT)
+        self.out += _return_lines(always, MARGIN)
+
+    # ---- expressions ----
+
+    def _expression(self, i: int) -> Expression:
+        item = self.body.items[i]
+        inputs = [self._operand(value) for value in item.inputs]
+        texts: dict[str, Expression | None] = {}
+        for argument in item.layer.call_arguments:
+            formula = self.plan.formulas[(i, argument.name)]
+            texts[argument.name] = formula.text("self.") if formula else None
+        expression = item.layer.apply(f"self.{item.name}", texts, inputs)
+        if isinstance(expression, Call) and self._may_overwrite(i, item):
+            return replace(expression, arguments=(*expression.arguments, Keyword("inplace", "True")))
+        return expression
+
+    def _operand(self, value: Value) -> Expression:
+        return self._expression(value[0]) if value[0] in self.nesting.nested else self.names[value]
+
+    def _may_overwrite(self, i: int, item: Item) -> bool:
+        """Whether the activation may write over its input: nothing else reads it, no gradient needs it."""
+        if not item.layer.in_place or any(any(f.names) for f in self._formulas(i, item.layer)):
+            return False
+        maker = item.inputs[0][0]
+        optional = {j for option in self.plan.options for j in option.items}
+        if maker == INPUT or self.nesting.uses[item.inputs[0]] != 1:
+            return False
+        if maker in optional and self.nesting.part.get(maker) is not self.nesting.part.get(i):
+            return False
+        return self.body.items[maker].layer.writable
+
+    def _formulas(self, i: int, layer: Layer) -> list[Formula]:
+        return [f for a in layer.call_arguments if (f := self.plan.formulas[(i, a.name)])]
+
+    # ---- names of variables ----
+
+    def _targets(self, k: int) -> str:
+        i = self.statements[k].item
+        for result in range(self.body.items[i].layer.outputs):
+            self.names[(i, result)] = self._name(k, (i, result))
+        return ", ".join(self.names[(i, result)] for result in range(self.body.items[i].layer.outputs))
+
+    def _name(self, k: int, value: Value) -> str:
+        own, item = self._own_name(value), self.body.items[value[0]]
+        many = len(self.body.readers().get(value, ())) > 1
+        if own and (many or item.layer.weight == "join" or value in self.results.names):
+            return unique(own, self._alive(k))
+        branch = self._branch(value)
+        if branch:
+            return unique(branch, self._alive(k))
+        for read in self.statements[k].reads:
+            free = self.last[read] == k and self.names[read] not in self._alive(k)
+            if free and (self.names[read] in _POOL or _BRANCH.fullmatch(self.names[read])):
+                return self.names[read]
+        return self._fresh(k, value)
+
+    def _fresh(self, k: int, value: Value) -> str:
+        alive = self._alive(k) | {self.names[read] for read in self.statements[k].reads}
+        free = [name for name in _POOL if name not in alive]
+        return free[0] if free else unique("value", alive)
+
+    def _alive(self, k: int) -> set[str]:
+        """The names of values that are still read after statement k."""
+        return {name for value, name in self.names.items() if self.last.get(value, -1) > k}
+
+    def _own_name(self, value: Value) -> str:
+        """The name that the source gives the value, empty where it gives none."""
+        if value in self.results.names:
+            return variable(self.results.names[value])
+        if value[0] == INPUT:
+            return ""
+        local = self.body.items[value[0]].name
+        for suffix in ("_bn", "_act"):
+            local = local.removesuffix(suffix)
+        made_up = _NUMBERED.sub("", local) in (*OPS, "layer") or not local.isidentifier()
+        return "" if made_up else variable(local)
+
+    def _branch(self, value: Value) -> str:
+        """`branch2` where the value, alone and step by step, becomes operand 2 of a join of three or more."""
+        readers = self.body.readers()
+        while self.nesting.uses.get(value, 0) == 1:
+            reader = readers[value][0] if value in readers else len(self.body.items)
+            if reader == len(self.body.items):
+                return ""
+            item = self.body.items[reader]
+            if item.layer.weight == "join" and len(item.inputs) > 2:
+                return f"branch{item.inputs.index(value) + 1}"
+            if len(item.inputs) != 1:
+                return ""
+            value = (reader, 0)
+        return ""
+
+
+def _return_lines(names: Sequence[str], indent: int) -> list[str]:
+    """`return a, b`, in parentheses where one line is too long."""
+    text = "return " + ", ".join(names)
+    return [" " * indent + text] if fits(text, indent) else laid_out("return ", Call("", tuple(names)), "", indent)

@@ -1,0 +1,218 @@
+"""The whole Python file of a Graph."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import archlang
+from archlang.backends.pytorch.body import open_circles
+from archlang.backends.pytorch.classes import plan_classes
+from archlang.backends.pytorch.constructor import ClassText, class_text
+from archlang.backends.pytorch.forward import Results
+from archlang.backends.pytorch.layer import Layer
+from archlang.backends.pytorch.layout import INDENT, WIDTH, fits
+from archlang.backends.pytorch.lowering import LOWERINGS, UNSUPPORTED, as_module, pads_by_hand
+from archlang.backends.pytorch.names import check_names, docstring, variable
+from archlang.backends.pytorch.plan import ClassPlan
+from archlang.backends.pytorch.regions import enclosing_block, region_tree
+from archlang.cost import cost
+from archlang.errors import fail
+from archlang.ir.graph import Graph
+from archlang.passes import dead_code
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_HARD_SPACE = "\N{NO-BREAK SPACE}"
+
+HELPERS = ("unpadded_avg_pool2d", "LayerNorm2d", "Scale", "Scale2d", "DropPath", "Attention", "ClassToken", "PosEmbed")
+"""What a file may need beside its blocks, each a template, in the order in which they stand."""
+
+
+@dataclass(frozen=True)
+class PythonSource:
+    """A file's text and the name of the network's class in it."""
+
+    text: str
+    class_name: str
+
+
+def generate(graph: Graph, origin: str = "") -> PythonSource:
+    """The file for `graph`; origin: where it came from, for the header.
+
+    Several outputs are returned as a tuple in their order; auxiliary ones follow them, in training mode only.
+    Raises ArchError for a name that PyTorch cannot take.
+    """
+    graph = dead_code(graph)
+    check_names(graph)
+    layers = _layers(graph)
+    members = {i: as_module(graph.nodes[i].op, layer) for i, layer in layers.items()}
+    root = region_tree(graph, members)
+    open_circles(root, graph)
+    plans = plan_classes(root, graph, layers, members)
+    network = plans[-1].name
+    classes = [class_text(plan, _block_inputs(plan), _block_results(plan), _block_doc(plan)) for plan in plans[:-1]]
+    classes.append(_network_text(plans[-1], graph))
+    helpers = _helpers(plans)
+    body = _render("body.py.j2", classes=classes, helpers=helpers, initialise=_initialised(graph))
+    header = _render("header.py.j2", imports=_imports(body), **_origin(graph, origin))
+    text = f"{header}\n\n{body}"
+    ast.parse(text)
+    return PythonSource(text, network)
+
+
+def _layers(graph: Graph) -> dict[int, Layer]:
+    by_hand = _padded_by_hand(graph)
+    layers = {}
+    for i, node in enumerate(graph.nodes):
+        assert not node.fused, f"{node.name} is fused; source is generated from the graph as it was lowered"
+        if type(node.op) in UNSUPPORTED:
+            raise fail("E0803", f"PyTorch cannot do `{node.op.name}`: {UNSUPPORTED[type(node.op)]}", node.span)
+        if node.op.name != "input":
+            layers[i] = LOWERINGS[type(node.op)](
+                node.op, graph.input_types(node), enclosing_block(graph, node.name) in by_hand
+            )
+    return layers
+
+
+def _padded_by_hand(graph: Graph) -> set[tuple[str, str]]:
+    """The places in blocks where an instance needs F.pad; the others pad so too, and can share the class."""
+    return {enclosing_block(graph, node.name) for node in graph.nodes if pads_by_hand(node.op)}
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------------
+
+
+def _block_inputs(plan: ClassPlan) -> list[str]:
+    count = plan.body.inputs
+    if count == 1:
+        return ["x"]
+    return _variables(plan.region.input_names or [f"x{i + 1}" for i in range(count)])
+
+
+def _variables(wanted: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for name in wanted:
+        names.append(variable(name, names))
+    return names
+
+
+def _block_results(plan: ClassPlan) -> Results:
+    return Results(plan.body.outputs)
+
+
+def _block_doc(plan: ClassPlan) -> list[str]:
+    scope = plan.region.scope
+    if scope and scope.doc:
+        return doc_lines(_sentence(scope.doc))
+    what = f"Block `{plan.region.block}`." if plan.region.block else f"`{plan.region.path}`."
+    return doc_lines(docstring(what))
+
+
+def _sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    text = docstring(text)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def doc_lines(text: str) -> list[str]:
+    """The text in lines that fit between the quotes of a docstring. A shape stays on one line."""
+    whole = re.sub(r"\(N, [^)]*\)", lambda shape: shape[0].replace(" ", _HARD_SPACE), text)
+    lines = [text] if fits(text, INDENT + 6) else wrap(whole, WIDTH - INDENT - 3, break_long_words=False)
+    return [line.replace(_HARD_SPACE, " ") for line in lines]
+
+
+def _network_text(plan: ClassPlan, graph: Graph) -> ClassText:
+    inputs = _variables([graph.nodes[value].name for value in graph.inputs])
+    values = list(zip(graph.outputs, plan.body.outputs, strict=True))
+    always = tuple(value for output, value in values if not output.aux)
+    training = {value: output.name for output, value in values if output.aux}
+    results = Results(always, tuple(training), training)
+    tail = ["self.apply(initialise)"] if _initialised(graph) else []
+    return class_text(plan, inputs, results, _network_doc(graph, inputs), tail)
+
+
+def _network_doc(graph: Graph, inputs: list[str]) -> list[str]:
+    """What it is, the shapes that it takes, and those that it returns."""
+    taken = [f"{name}: {_batched(graph, v)}" for name, v in zip(inputs, graph.inputs, strict=True)]
+    returned = [_batched(graph, output.value) for output in graph.outputs if not output.aux]
+    auxiliary = [_batched(graph, output.value) for output in graph.outputs if output.aux]
+    shapes = f"{', '.join(taken)}. Returns {', '.join(returned)}"
+    shapes += f", in training also {', '.join(auxiliary)}." if auxiliary else "."
+    what = _sentence(graph.doc or graph.name)
+    together = f"{what} {shapes}"
+    return [together] if fits(together, INDENT + 6) else [*doc_lines(what), "", *doc_lines(shapes)]
+
+
+def _batched(graph: Graph, value: int) -> str:
+    return f"(N, {', '.join(map(str, graph.nodes[value].type.shape))})"
+
+
+def _helpers(plans: list[ClassPlan]) -> list[str]:
+    used = {helper for plan in plans for item in plan.body.items for helper in _layer_helpers(item.layer)}
+    used |= {
+        helper for plan in plans for attribute in plan.body.attributes for helper in _layer_helpers(attribute.layer)
+    }
+    return [_render(f"{name}.py.j2") for name in HELPERS if name in used]
+
+
+def _layer_helpers(layer: Layer) -> set[str]:
+    inner = (a for a in layer.arguments if isinstance(a, Layer))
+    return set(layer.helpers).union(*(_layer_helpers(a) for a in inner))
+
+
+def _initialised(graph: Graph) -> dict[str, bool]:
+    """Which modules the file must give fresh weights other than PyTorch's own."""
+    ops = [node.op for node in graph.nodes]
+    convolutions = [op for op in ops if op.name == "conv"]
+    linears = [op for op in ops if op.name == "linear"]
+    flags = {
+        "conv": bool(convolutions),
+        "conv_bias": any(getattr(op, "bias", False) for op in convolutions),
+        "conv_no_bias": not all(getattr(op, "bias", True) for op in convolutions),
+        "linear": bool(linears),
+        "linear_bias": any(getattr(op, "bias", False) for op in linears),
+        "linear_no_bias": not all(getattr(op, "bias", True) for op in linears),
+        "attention": any(op.name == "attention" for op in ops),
+    }
+    return flags if any(flags.values()) else {}
+
+
+def _imports(body: str) -> list[str]:
+    """The import lines for the names that the text uses."""
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    lines = ["from collections.abc import Callable", ""] if "Callable" in used else []
+    lines += ["import torch"] if "torch" in used else []
+    lines += ["import torch.nn.functional as F"] if "F" in used else []
+    names = [name for name in ("Tensor", "nn") if name in used]
+    return [*lines, f"from torch import {', '.join(names)}"]
+
+
+def _origin(graph: Graph, origin: str) -> dict[str, Any]:
+    total = cost(graph).total
+    return {
+        "name": docstring(graph.name),
+        "version": archlang.__version__,
+        "origin": docstring(origin),
+        "digest": graph.digest,
+        "params": f"{total.params:,}",
+        "macs": f"{total.macs:,}",
+    }
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("archlang.backends.pytorch")
+    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
