@@ -1,0 +1,252 @@
+"""Runs one model and times it: a script of its own that needs nothing of archlang, only numpy and a runtime.
+
+It reads a request as JSON on stdin and writes the answer as JSON on stdout. The host transport starts it as a
+process, so that a runtime that crashes or hangs takes nothing else with it; other transports can copy it to a device.
+
+Request: model (path), threads, warmup_runs, warmup_secs, runs, min_secs, profile, seed.
+Answer: runtime, samples_ms, warmup_runs, ops (null, or a list of {name, op, ms}, which only ONNX Runtime gives here);
+or error (`missing`, `model` or `profile`) and message.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+Run = Callable[[], object]
+PROFILE_WARMUP = 3
+PROFILE_RUNS = 20
+
+
+class Failure(Exception):
+    """What the answer's `error` and `message` say."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read a request on stdin, write the answer on stdout, end when the caller does."""
+    answer_to = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # the runtimes print on stdout
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    request = json.load(sys.stdin)
+    try:
+        answer = handle(request)
+    except Failure as failure:
+        answer = {"error": failure.kind, "message": str(failure)}
+    json.dump(answer, answer_to)
+    answer_to.flush()
+
+
+def end_with_parent() -> None:
+    """A killed caller must not leave a measurement behind that disturbs the next."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request."""
+    load = load_onnx if request["model"].endswith(".onnx") else load_tflite
+    run, runtime = load(request["model"], request["threads"], request["seed"])
+    try:
+        run()
+    except Exception as error:
+        raise Failure("model", f"{runtime} cannot run it: {_first_line(error)}") from error
+    warmup, samples = timed(run, request)
+    wanted = request["profile"] and request["model"].endswith(".onnx")
+    ops = onnx_profile(request["model"], request["threads"], request["seed"]) if wanted else None
+    return {"runtime": runtime, "samples_ms": samples, "warmup_runs": len(warmup) + 1, "ops": ops}
+
+
+def timed(run: Run, request: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Times of the warm-up and of the measured runs, in milliseconds, without the garbage collector."""
+    gc.collect()
+    gc.disable()
+    warmup = repeat(run, request["warmup_runs"], request["warmup_secs"])
+    return warmup, repeat(run, request["runs"], request["min_secs"])
+
+
+def repeat(
+    run: Run, minimum_runs: int, minimum_secs: float, clock: Callable[[], int] = time.perf_counter_ns
+) -> list[float]:
+    """Run until both a number of runs and a time have passed; each run's time in milliseconds."""
+    samples: list[float] = []
+    enough = clock() + int(minimum_secs * 1e9)
+    while len(samples) < minimum_runs or clock() < enough:
+        start = clock()
+        run()
+        samples.append((clock() - start) / 1e6)
+    return samples
+
+
+# TFLite
+
+TFLITE_RUNTIMES = (
+    ("ai_edge_litert.interpreter", "LiteRT", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime"),
+    ("tensorflow.lite", "TensorFlow Lite", "tensorflow"),
+)
+"""Module with an `Interpreter`, name, package; the first that is installed is taken."""
+
+
+def load_tflite(model: str, threads: int, seed: int) -> tuple[Run, str]:
+    """An invocation of the model on random inputs, and the runtime's name and version."""
+    make, runtime = interpreter_class()
+    try:
+        interpreter = make(model_path=model, num_threads=threads)
+        interpreter.allocate_tensors()
+    except Exception as error:
+        raise Failure("model", f"{runtime} does not accept it: {_first_line(error)}") from error
+    for index, value in enumerate(tflite_inputs(interpreter, seed)):
+        interpreter.set_tensor(interpreter.get_input_details()[index]["index"], value)
+    return interpreter.invoke, runtime
+
+
+def interpreter_class() -> tuple[Callable[..., Any], str]:
+    reason = "no TFLite runtime is installed"
+    for module, title, package in TFLITE_RUNTIMES:
+        try:
+            number = version(package)
+        except PackageNotFoundError:
+            continue
+        if package == "tflite-runtime" and int(version("numpy").split(".")[0]) >= 2:
+            # 2.14, its last release, was built against numpy 1 and kills the process with numpy 2
+            reason = f"tflite-runtime {number} works with numpy 1 only"
+            continue
+        try:
+            return import_module(module).Interpreter, f"{title} {number}"
+        except ImportError as error:
+            reason = f"{package} {number} cannot be imported: {_first_line(error)}"
+    raise Failure("missing", reason)
+
+
+def tflite_inputs(interpreter: Any, seed: int) -> list[Any]:
+    """One random array for each input; -1 in a shape, which TFLite has for a free size, is already 1 there."""
+    return [random_input(d["dtype"], tuple(d["shape"]), seed) for d in interpreter.get_input_details()]
+
+
+def random_input(dtype: Any, shape: tuple[int, ...], seed: int) -> Any:
+    """Floats in 0..1, whole 8-bit integers over their range, other integers 0, which is an index that exists."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return generator.random(shape).astype(kind)
+    if kind in (np.int8, np.uint8):
+        limits = np.iinfo(kind)
+        return generator.integers(limits.min, limits.max, shape, kind, endpoint=True)
+    return np.zeros(shape, kind)
+
+
+# ONNX Runtime
+
+ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+def load_onnx(model: str, threads: int, seed: int) -> tuple[Run, str]:
+    """As `load_tflite`, with ONNX Runtime on the CPU."""
+    ort, runtime = onnx_runtime()
+    session = onnx_session(ort, runtime, model, threads)
+    feeds = onnx_feeds(session, seed)
+    return lambda: session.run(None, feeds), runtime
+
+
+def onnx_runtime() -> tuple[Any, str]:
+    try:
+        ort = import_module("onnxruntime")
+    except ImportError as error:
+        raise Failure("missing", "ONNX Runtime is not installed") from error
+    return ort, f"ONNX Runtime {ort.__version__}"
+
+
+def onnx_session(ort: Any, runtime: str, model: str, threads: int, profile_to: str = "") -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if profile_to:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_to
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise Failure("model", f"{runtime} does not accept it: {_first_line(error)}") from error
+
+
+def onnx_feeds(session: Any, seed: int) -> dict[str, Any]:
+    """Random inputs; a free dimension is 1."""
+    feeds = {}
+    for value in session.get_inputs():
+        if value.type not in ONNX_TYPES:
+            raise Failure("model", f"the input `{value.name}` is a {value.type}, for which no random one can be made")
+        shape = tuple(n if isinstance(n, int) and n > 0 else 1 for n in value.shape)
+        feeds[value.name] = random_input(ONNX_TYPES[value.type], shape, seed)
+    return feeds
+
+
+# Time per operator, from runs of their own: profiling slows them
+
+
+def onnx_profile(model: str, threads: int, seed: int) -> list[dict[str, Any]]:
+    """Median time of each operator, in the order of evaluation."""
+    import tempfile
+
+    ort, runtime = onnx_runtime()
+    with tempfile.TemporaryDirectory() as folder:
+        session = onnx_session(ort, runtime, model, threads, os.path.join(folder, "profile"))
+        feeds = onnx_feeds(session, seed)
+        for _ in range(PROFILE_WARMUP + PROFILE_RUNS):
+            session.run(None, feeds)
+        with open(session.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file)
+    return onnx_operators(events, PROFILE_WARMUP)
+
+
+def onnx_operators(events: list[dict[str, Any]], warmup: int) -> list[dict[str, Any]]:
+    """The operators of an ONNX Runtime profile (Chrome trace events; a kernel's ends in `_kernel_time`, in us)."""
+    times: dict[str, list[float]] = {}
+    kinds: dict[str, str] = {}
+    for event in events:
+        name = str(event.get("name", ""))
+        if event.get("cat") == "Node" and name.endswith("_kernel_time"):
+            name = name.removesuffix("_kernel_time")
+            times.setdefault(name, []).append(event["dur"] / 1e3)
+            kinds[name] = event.get("args", {}).get("op_name", "")
+    return [{"name": name, "op": kinds[name], "ms": _median(ms[warmup:])} for name, ms in times.items()]
+
+
+def _median(values: list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    serve(measure)

@@ -1,0 +1,164 @@
+"""What a search wants: constraints, objectives, a reward."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from archlang.errors import fail, nearest
+from archlang.search.front import Point, crowding, ranks
+from archlang.search.trial import Metrics
+
+Reward = Callable[[Metrics], float]
+
+METRICS = ("accuracy", "latency", "params", "macs", "flops", "peak_memory", "flash", "energy")
+"""The metrics that the language knows: accuracy 0..1, latency in ms, energy in mJ, memory in bytes, else counts."""
+
+STATIC = ("params", "macs", "flops", "peak_memory")
+"""Those that a graph alone tells."""
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+    "==": operator.eq,
+    "~": lambda value, limit: abs(value - limit) <= 0.01 * abs(limit),
+}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`metric op limit`, such as params <= 6000000. `~` is 'within 1 %'."""
+
+    metric: str
+    op: str
+    limit: float
+
+    def holds(self, metrics: Metrics) -> bool:
+        """Whether the metric, where it is known, keeps to the limit."""
+        return self.metric not in metrics or _OPERATORS[self.op](metrics[self.metric], self.limit)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.op} {self.limit:g}"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """All constraints must hold; then the reward is to be large, or each of `maximize` and small each of `minimize`.
+
+    With a reward, `maximize` and `minimize` say only what the front is about.
+    """
+
+    require: tuple[Constraint, ...] = ()
+    maximize: tuple[str, ...] = ()
+    minimize: tuple[str, ...] = ()
+    reward: Reward | None = None
+
+    def broken(self, metrics: Metrics) -> Constraint | None:
+        """The first constraint that the metrics known so far break."""
+        return next((constraint for constraint in self.require if not constraint.holds(metrics)), None)
+
+    def point(self, metrics: Metrics) -> Point:
+        """The objectives, all to be large."""
+        if not self.axes:
+            return (self._reward(metrics),)
+        return (*(metrics[name] for name in self.maximize), *(-metrics[name] for name in self.minimize))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        return (*self.maximize, *self.minimize)
+
+    def fitness(self, group: Sequence[Metrics]) -> list[float]:
+        """A number for each member of a group, the larger the better: the reward, the only objective, or the Pareto
+        rank within the group with the crowding distance deciding between equal ranks (NSGA-II)."""
+        if self.reward is not None:
+            return [self._reward(metrics) for metrics in group]
+        points = [self.point(metrics) for metrics in group]
+        if len(self.axes) == 1:
+            return [point[0] for point in points]
+        levels = ranks(points)
+        return [
+            c / (1 + c) - level if math.isfinite(c) else 1.0 - level
+            for c, level in zip(_spread(points, levels), levels, strict=True)
+        ]
+
+    def best(self, front: Sequence[Metrics]) -> int:
+        """Which of the front is best: by the reward, else by the objective that is named first."""
+        if self.reward is not None:
+            rewards = self.fitness(front)
+            return rewards.index(max(rewards))
+        firsts = [self.point(metrics)[0] for metrics in front]
+        return firsts.index(max(firsts))
+
+    def _reward(self, metrics: Metrics) -> float:
+        """The reward; not a number counts as the worst."""
+        assert self.reward is not None
+        try:
+            value = float(self.reward(metrics))
+        except (ZeroDivisionError, OverflowError, ValueError, TypeError):
+            return -math.inf
+        return -math.inf if math.isnan(value) else value
+
+
+def _spread(points: Sequence[Point], levels: Sequence[int]) -> list[float]:
+    """Crowding distance of each point among those of its rank."""
+    found = [0.0] * len(points)
+    for level in set(levels):
+        members = [i for i, other in enumerate(levels) if other == level]
+        for i, distance in zip(members, crowding([points[i] for i in members]), strict=True):
+            found[i] = distance
+    return found
+
+
+STAND_INS = {"accuracy": "params", "latency": "macs", "energy": "macs", "flash": "params"}
+"""What stands for a metric where only static ones are known: capacity and work, the baselines of zero-cost proxies."""
+
+
+def restricted(objective: Objective, known: Iterable[str], evaluator: str) -> tuple[Objective, list[str]]:
+    """The objective in metrics that the evaluator gives, and a line for each change.
+
+    An objective that is not known is replaced by its stand-in, a constraint dropped. Raises ArchError where a metric
+    is known to nobody, or nothing to optimise is left.
+    """
+    names = set(known)
+    mentioned = {*objective.axes, *(constraint.metric for constraint in objective.require)}
+    for name in sorted(mentioned - names - set(METRICS)):
+        raise fail("E1203", f"there is no metric `{name}`", help=nearest(name, (*METRICS, *names)))
+    notes = [
+        f"`{evaluator}` does not give `{name}`: {_instead(name, names, objective)}"
+        for name in sorted(mentioned - names)
+    ]
+    maximize = _replaced(objective.maximize, names)
+    minimize = tuple(name for name in _replaced(objective.minimize, names) if name not in maximize)
+    require = tuple(constraint for constraint in objective.require if constraint.metric in names)
+    if objective.reward is not None:
+        objective.reward(dict.fromkeys(names, 1.0))  # says where it reads a metric that is not known
+    result = replace(objective, require=_cheapest_first(require), maximize=maximize, minimize=minimize)
+    if not result.axes and result.reward is None:
+        raise fail(
+            "E1204",
+            "the search says nothing to optimise",
+            help="write `maximize accuracy`, `minimize latency` or a `reward`",
+        )
+    return result, notes
+
+
+def _replaced(wanted: tuple[str, ...], names: set[str]) -> tuple[str, ...]:
+    found = (name if name in names else STAND_INS.get(name, "") for name in wanted)
+    return tuple(dict.fromkeys(name for name in found if name in names))
+
+
+def _instead(name: str, names: set[str], objective: Objective) -> str:
+    stand_in = STAND_INS.get(name, "")
+    if name in objective.axes and stand_in in names:
+        return f"`{stand_in}` stands for it"
+    return "it is left out"
+
+
+def _cheapest_first(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    order = {name: i for i, name in enumerate(STATIC)}
+    return tuple(sorted(constraints, key=lambda constraint: order.get(constraint.metric, len(order))))

@@ -1,0 +1,94 @@
+"""The database: what it refuses, and that it gives back what was put in."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archlang.errors import ArchError
+from archlang.search.store import Store
+from archlang.search.trial import Outcome, Status, Trial
+
+TRIAL = Trial(1, {"k0": 2, "c0": 1}, "abc", None, "sampled", passed_over={"known": 3, "params <= 10": 1})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "search.db"
+
+
+def test_what_is_begun_and_finished_comes_back(path: Path) -> None:
+    child = Trial(2, {"k0": 1}, "def", 1, "k: 5 -> 3 (row 2)")
+    with Store(path) as store:
+        store.begin(TRIAL)
+        store.begin(child)
+        store.finish(1, Outcome(Status.DONE, {"accuracy": 0.5, "params": 100}), 1.5)
+        store.finish(2, Outcome(Status.FAILED, {}, "the loss is nan"), 0.5)
+    with Store(path) as store:
+        first, second = store.trials()
+    assert first == replace(TRIAL, status=Status.DONE, metrics={"accuracy": 0.5, "params": 100}, seconds=1.5)
+    assert second == replace(child, status=Status.FAILED, reason="the loss is nan", seconds=0.5)
+    assert first.key == '{"c0":1,"k0":2}'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TRIAL, picks={"k0": 0}, digest="other"),
+        replace(TRIAL, id=2, digest="other"),
+        replace(TRIAL, id=2, picks={"k0": 0}),
+    ],
+)
+def test_no_number_picks_or_network_twice(path: Path, other: Trial) -> None:
+    with Store(path) as store:
+        store.begin(TRIAL)
+        with pytest.raises(sqlite3.IntegrityError):
+            store.begin(other)
+        assert len(store.trials()) == 1
+
+
+def test_several_may_have_no_network(path: Path) -> None:
+    with Store(path) as store:
+        store.begin(replace(TRIAL, digest=None, status=Status.FAILED))
+        store.begin(replace(TRIAL, id=2, picks={"k0": 0}, digest=None, status=Status.FAILED))
+        assert [trial.digest for trial in store.trials()] == [None, None]
+
+
+def test_only_what_is_running_can_be_finished(path: Path) -> None:
+    with Store(path) as store:
+        store.begin(TRIAL)
+        store.finish(1, Outcome(Status.DONE, {"params": 1}), 0)
+        for id in (1, 2):
+            with pytest.raises(AssertionError, match="not running"):
+                store.finish(id, Outcome(Status.DONE, {"params": 2}), 0)
+        assert store.trials()[0].metrics == {"params": 1}
+
+
+def test_it_is_a_wal_and_can_be_read_while_it_is_written(path: Path) -> None:
+    with Store(path) as store:
+        store.begin(TRIAL)
+        reader = sqlite3.connect(path)
+        assert reader.execute("pragma journal_mode").fetchone() == ("wal",)
+        assert reader.execute("select count(*) from candidates").fetchone() == (1,)
+        store.begin(replace(TRIAL, id=2, picks={}, digest="x"))
+        assert reader.execute("select count(*) from candidates").fetchone() == (2,)
+        reader.close()
+
+
+def test_facts_and_events(path: Path) -> None:
+    with Store(path) as store:
+        store.describe({"seed": 0, "space": "abc"})
+        store.describe({"seed": 1})
+        store.log("started", "archlang search")
+        store.log("interrupted", "")
+        assert store.facts() == {"seed": 1, "space": "abc"}
+        assert [kind for kind, _ in store.events()] == ["started", "interrupted"]
+
+
+def test_something_else_is_refused(path: Path) -> None:
+    path.write_bytes(b"this is no database, but a text that is long enough to be looked at" * 40)
+    with pytest.raises(ArchError, match="E1206"):
+        Store(path)
