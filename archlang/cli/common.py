@@ -1,0 +1,107 @@
+"""What the commands share: options, reading a spec, printing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from archlang.net import Net
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_JSON = "archlang.json"
+
+
+def json_option(function: Decorated) -> Decorated:
+    """`--json`: the command's result, or its errors, as one document on stdout."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        ctx.meta[_JSON] = value or wants_json(ctx)
+        return value
+
+    help = "One JSON document on stdout and nothing else there."
+    return click.option("--json", "as_json", is_flag=True, is_eager=True, callback=remember, help=help)(function)
+
+
+def wants_json(ctx: click.Context) -> bool:
+    return bool(ctx.meta.get(_JSON))
+
+
+def net_options(function: Decorated) -> Decorated:
+    """SPEC, `--net` and `--set`: which network; `load_net` takes their values."""
+    function = click.option(
+        "--net", metavar="EXPR", help="An expression that yields the net, such as `compound(1.5)`."
+    )(set_option(function))
+    return click.argument("spec")(function)
+
+
+def set_option(function: Decorated) -> Decorated:
+    """`--set`: parameters of the net, as `overrides`."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        callback=_parse_overrides,
+        metavar="K=V",
+        help="Set a parameter of the net.",
+    )(function)
+
+
+def load_net(spec: str, net: str | None, overrides: dict[str, str]) -> Net:
+    """The network that the options of `net_options` ask for. Raises ArchError."""
+    import archlang
+
+    return archlang.load(spec, net=net, **overrides)
+
+
+def title(net: Net) -> str:
+    """What a net is called: `Net.variant`, a call such as `Net(width=0.5)`, or the name alone."""
+    return net.value.label or net.name
+
+
+def _parse_overrides(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """The texts by name; they are expressions of the language, which `archlang.load` evaluates."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise click.BadParameter(f"`{pair}` is not of the form name=value")
+        values[name.strip()] = text.strip()
+    return values
+
+
+def emit_json(document: Any) -> None:
+    """The one document on stdout. NaN and infinities, which JSON has not, become null."""
+    click.echo(json.dumps(_finite(document), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console, imported late: it takes a tenth of a second. Progress goes to stderr."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def bytes_text(count: float) -> str:
+    """A number of bytes for a person: `4.6 MB` (powers of 1000)."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,97 @@
+"""`archlang search FILE[:SEARCH]`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archlang.cli.common import emit_json, json_option, set_option
+from archlang.cli.failures import INTERRUPTED
+
+if TYPE_CHECKING:
+    from archlang.search.driver import SearchResult
+    from archlang.search.plan import Options
+
+_WORDS = "archlang.search.words"
+
+
+class _Remembering(click.Command):
+    """Keeps the words that it was called with: winners say how they were found, and a stopped run how to go on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Remembering)
+@click.argument("spec", metavar="FILE[:SEARCH]")
+@set_option
+@click.option("--data", metavar="D", help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.")
+@click.option("--device", metavar="D", help="Where latency is measured; `host` is this machine.")
+@click.option("--trials", type=click.IntRange(1), help="How many candidates; 100 where the file does not say.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Candidates at once.")
+@click.option("--seed", type=click.IntRange(0))
+@click.option("--strategy", metavar="S", help="evolution, random; arguments so: 'evolution(population=20)'.")
+@click.option("--evaluator", default="train", show_default=True, metavar="E", help="train; cost: static metrics alone.")
+@click.option("--epochs", default=5, show_default=True, type=click.IntRange(1), help="Of each candidate's training.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2))
+@click.option(
+    "--lr", default=0.1, show_default=True, type=click.FloatRange(0, min_open=True), help="Peak learning rate."
+)
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="For measuring latency.")
+@click.option("--timeout", default=900.0, show_default=True, type=click.FloatRange(1), help="Seconds for a candidate.")
+@click.option("--run", "folder", type=click.Path(path_type=Path), metavar="DIR", help="runs/SEARCH by default.")
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json: bool, **options: Any) -> None:
+    """Search the space of a `search` item. DIR holds the database, and the front as plain .arch files.
+
+    A run that was killed goes on with --resume: nothing that was finished is lost or done again. Ctrl-C ends it
+    cleanly.
+    """
+    from archlang.cli.search_view import live, show_front
+    from archlang.search.driver import run
+    from archlang.search.plan import plan_of
+    from archlang.search.space import load_search
+
+    plan, notes = plan_of(load_search(spec, overrides), _options(options, _command(ctx)))
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    with live(plan) as progress:
+        result = run(plan, options["resume"], progress)
+    if as_json:
+        emit_json(result.as_json())
+    else:
+        show_front(result)
+    _ending(ctx, result)
+
+
+def _options(given: dict[str, Any], called: str) -> Options:
+    """The library's options."""
+    from archlang.search.plan import Options
+    from archlang.train import Recipe
+
+    recipe = Recipe(epochs=given["epochs"], batch_size=given["batch_size"], lr=given["lr"])
+    passed = ("evaluator", "data", "device", "trials", "seed", "strategy", "workers", "folder", "resume", "threads")
+    kept = {name: given[name] for name in passed}
+    return Options(**kept, timeout_secs=given["timeout"], recipe=recipe, command=called)
+
+
+def _command(ctx: click.Context) -> str:
+    """The command as it was typed, without what changes nothing of the search."""
+    words = [word for word in ctx.meta[_WORDS] if word not in ("--resume", "--json")]
+    return shlex.join(["archlang", "search", *words])
+
+
+def _ending(ctx: click.Context, result: SearchResult) -> None:
+    folder = result.plan.folder
+    if result.exhausted:
+        click.echo("the space holds no further candidate that is new and keeps to the constraints", err=True)
+    if result.interrupted:
+        where = "" if any(word.split("=")[0] == "--run" for word in ctx.meta[_WORDS]) else f" --run {folder}"
+        click.echo(f"stopped; to go on:  {_command(ctx)}{where} --resume", err=True)
+        ctx.exit(INTERRUPTED)

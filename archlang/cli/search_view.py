@@ -1,0 +1,118 @@
+"""How a search shows itself: a live view on a terminal, the front at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archlang.cli.common import console
+from archlang.cli.table import Table, show
+from archlang.search.winners import described, name_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from archlang.search.driver import Plan, Progress, SearchResult
+    from archlang.search.trial import Trial
+
+_LIVE_ROWS = 10
+_SHOWN_ROWS = 30
+_COLUMNS = ("accuracy", "accuracy_int8", "latency", "params", "macs", "peak_memory", "flash")
+_TITLES = {"latency": "latency ms", "accuracy_int8": "int8 accuracy", "peak_memory": "peak kB", "flash": "flash kB"}
+_KILO = ("peak_memory", "flash")
+
+
+@contextmanager
+def live(plan: Plan) -> Iterator[Callable[[Progress], None]]:
+    """What to call with each progress. Draws on stderr, and on a terminal only."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda progress: None
+        return
+    from rich.live import Live
+
+    with Live(console=screen, refresh_per_second=8, transient=True) as view:
+        yield lambda progress: view.update(_drawn(plan, progress, screen))
+
+
+def _drawn(plan: Plan, progress: Progress, screen: Console) -> Any:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    rows = front_rows(plan, progress.front[:_LIVE_ROWS])
+    front = RichTable(title=f"front: {len(progress.front)}", title_justify="left")
+    for i, title in enumerate(rows.titles):
+        front.add_column(title, justify="right" if rows.numeric(i) else "left")
+    for row in rows.cells():
+        front.add_row(*(Text(cell) for cell in row))
+    view = RichTable.grid()
+    view.add_row(Text(headline(plan, progress)))
+    view.add_row(ProgressBar(total=progress.trials, completed=progress.finished, width=min(60, screen.width)))
+    view.add_row(Text(_best(plan, progress)))
+    view.add_row(front if rows.rows else Text("nothing on the front yet"))
+    return view
+
+
+def headline(plan: Plan, progress: Progress) -> str:
+    """Counts, speed and the time that is left, on one line."""
+    left = progress.seconds_left
+    parts = [f"{progress.finished} of {progress.trials} candidates"]
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.rejected} rejected"] if progress.rejected else []
+    parts += [f"{progress.rate:.3g} a second"] if progress.rate else []
+    parts += [f"{_duration(left)} left"] if left else []
+    return f"search in {plan.folder}: " + ", ".join(parts)
+
+
+def _best(plan: Plan, progress: Progress) -> str:
+    if progress.best is None:
+        return "the first candidates are being evaluated"
+    return f"best: trial {progress.best.id}, " + " | ".join(described(progress.best.metrics, plan.device))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def front_rows(plan: Plan, trials: Sequence[Trial]) -> Table:
+    """The trials as a table: name, metrics, story."""
+    metrics = [name for name in _COLUMNS if any(name in trial.metrics for trial in trials)]
+    titles = ("arch", *(_TITLES.get(name, name) for name in metrics), "origin")
+    rows = [
+        (name_of(plan.space, trial), *(_cell(name, trial.metrics[name]) for name in metrics), _origin(trial))
+        for trial in trials
+    ]
+    return Table(titles, rows)
+
+
+def _cell(name: str, value: float) -> float:
+    return value / 1000 if name in _KILO else value
+
+
+def _origin(trial: Trial) -> str:
+    return trial.origin if trial.parent is None else f"{trial.parent}: {trial.origin}"
+
+
+def show_front(result: SearchResult) -> None:
+    """The end of a search on stdout."""
+    plan, end = result.plan, result.progress
+    click.echo(f"{headline(plan, end)}, {_duration(end.seconds)} in all")
+    if not end.front:
+        click.echo("no candidate came through" + _why(end))
+        return
+    click.echo(f"{_best(plan, end)}\n")
+    show(front_rows(plan, end.front[:_SHOWN_ROWS]))
+    more = len(end.front) - _SHOWN_ROWS
+    if more > 0:
+        click.echo(f"and {more} more")
+    click.echo(f"\nthe front as .arch files: {plan.folder / 'front'}")
+
+
+def _why(end: Progress) -> str:
+    return f"; the last one: {end.last.reason}" if end.last is not None and end.last.reason else ""

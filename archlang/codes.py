@@ -1,0 +1,441 @@
+"""The error codes: what each means, with a wrong and a right program. `archlang explain` shows them.
+
+E00xx files and text, E01xx syntax, E02xx names and arguments, E03xx shapes, E04xx values and limits, E05xx choices and
+searches, E06xx weights and other arrays, E07xx graph text, E08xx backends, E09xx data,
+E10xx devices, E11xx training, E12xx searches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """wrong, right: programs of which the first gives the error and the second does not; both empty where the error
+    does not come from a program alone."""
+
+    title: str
+    explanation: str
+    wrong: str = ""
+    right: str = ""
+
+
+def _net(*lines: str) -> str:
+    """A net `A` on a small image, with `lines` as its steps."""
+    return "\n".join(["net A:", "  input 3x8x8", *(f"  {line}" for line in lines)]) + "\n"
+
+
+def _search(*lines: str) -> str:
+    """A search `s` with `lines`, over a small space."""
+    space = _net("conv({8, 16}, 3)", "gap -> linear(10)")
+    return "\n".join([space, "search s over A:", *(f"  {line}" for line in lines)]) + "\n"
+
+
+CODES: dict[str, Code] = {
+    # ---- files and text ----------------------------------------------------------------------------------------------
+    "E0001": Code(
+        "there is no such file",
+        "A file that was named on the command line or in an import, or a family of the zoo, does not exist or cannot "
+        "be read. `archlang zoo` lists the families. An import in quotes is relative to the file that holds it; one "
+        "with dots, such as `std.mobile`, is part of the standard library.",
+        "from std.mobil import mbconv\n\n" + _net("mbconv(16)"),
+        "from std.mobile import mbconv\n\n" + _net("mbconv(16)"),
+    ),
+    "E0002": Code("not a text", "An .arch file is text in UTF-8, without null bytes. Save it so in your editor."),
+    "E0003": Code(
+        "the file is too large", "Files are read up to 10 MB. Put blocks into files of their own and import them."
+    ),
+    # ---- syntax ------------------------------------------------------------------------------------------------------
+    "E0101": Code(
+        "this does not belong here",
+        "The line cannot be read up to its end: a sign is missing before the marked place, or what stands there has no "
+        "meaning in that place.",
+        _net("conv(16 3)"),
+        _net("conv(16, 3)"),
+    ),
+    "E0102": Code(
+        "a bracket without its partner",
+        "Every bracket is closed by its own kind. Inside brackets a line may go on.",
+        _net("conv(16, 3"),
+        _net("conv(16, 3)"),
+    ),
+    "E0103": Code(
+        "this sign has no meaning",
+        "A character that the language does not use, or a string that is not closed on its line. Strings stand in "
+        "double quotes.",
+        _net("conv(16, 3) ? conv(16, 3)"),
+        _net("conv(16, 3) -> conv(16, 3)"),
+    ),
+    "E0104": Code(
+        "wrong indentation",
+        "The lines of a block are indented alike, two spaces deeper than the line that opens it, which ends with `:`.",
+        _net("conv(16, 3)", "  conv(16, 3)"),
+        _net("conv(16, 3)", "conv(16, 3)"),
+    ),
+    "E0105": Code(
+        "a tab in the indentation",
+        "Indentation is made of spaces, two a level, so that a file looks the same everywhere.",
+        "net A:\n\tinput 3x8x8\n\tconv(16, 3)\n",
+        _net("conv(16, 3)"),
+    ),
+    "E0106": Code(
+        "a malformed table",
+        "Every row of a table begins and ends with `|` and has as many cells as the header. `-` is a cell that gives "
+        "nothing.",
+        _net("table conv:", "  |  c | k |", "  | 16 | 3"),
+        _net("table conv:", "  |  c | k |", "  | 16 | 3 |"),
+    ),
+    "E0107": Code(
+        "nested too deeply", "Brackets and blocks are nested within limits. Give the inner parts names of their own."
+    ),
+    "E0108": Code(
+        "a reserved word",
+        "`type where let return import quant target` are kept for later versions of the language and cannot be names.",
+        "block target(c):\n  conv(c, 3)\n\n" + _net("target(16)"),
+        "block detector(c):\n  conv(c, 3)\n\n" + _net("detector(16)"),
+    ),
+    "E0109": Code(
+        "comparisons cannot be chained",
+        "`a < b < c` means something else in every language, so it means nothing here.",
+        _net("n = 4", "if 1 < n < 8: conv(16, 3)"),
+        _net("n = 4", "if 1 < n and n < 8: conv(16, 3)"),
+    ),
+    "E0110": Code(
+        "only a name can be assigned to",
+        "On the left of `=` stand one name or several, with commas between.",
+        _net("x.c = conv(16, 3)"),
+        _net("h = conv(_, 16, 3)", "h"),
+    ),
+    # ---- names and arguments -----------------------------------------------------------------------------------------
+    "E0201": Code(
+        "an unknown name",
+        "Nothing of this name is defined in the file, imported into it, or built in. Blocks of the standard library "
+        "are imported: `from std.mobile import mbconv`.",
+        _net("cnov(16, 3)"),
+        _net("conv(16, 3)"),
+    ),
+    "E0202": Code(
+        "an unknown argument",
+        "The block, op, net or group has no argument of this name. An argument is never passed over in silence.",
+        _net("conv(16, 3, strid=2)"),
+        _net("conv(16, 3, s=2)"),
+    ),
+    "E0203": Code(
+        "defined twice",
+        "A name stands for one thing: two definitions, parameters, columns or outputs cannot share it, and what is "
+        "built in cannot be defined anew.",
+        "block stem(c, c):\n  conv(c, 3)\n\n" + _net("stem(16, 3)"),
+        "block stem(c, k):\n  conv(c, k)\n\n" + _net("stem(16, 3)"),
+    ),
+    "E0204": Code(
+        "no such net, variant or definition",
+        "The file, or the net's table of variants, has no entry of this name.",
+        "from std.mobile import mbconf\n\n" + _net("mbconf(16)"),
+        "from std.mobile import mbconv\n\n" + _net("mbconv(16)"),
+    ),
+    "E0205": Code(
+        "an import that is not allowed",
+        "Files do not import each other in a circle, and reach only files in the folder of the one that is compiled, "
+        "and below. A text that is not a file has no folder, and imports the standard library alone.",
+        'from "../../secret.arch" import fire\n\n' + _net("fire(16)"),
+        "from std.mobile import mbconv\n\n" + _net("mbconv(16)"),
+    ),
+    "E0206": Code(
+        "a value of the wrong kind",
+        "The argument takes a whole number, a number, one or two of them, 0 or 1, or a name, and was given something "
+        "else. `/` gives a fraction; `//` gives a whole number.",
+        _net("conv(x_channels / 2, 3)").replace("  conv", "  x_channels = 5\n  conv"),
+        _net("conv(x_channels // 2, 3)").replace("  conv", "  x_channels = 5\n  conv"),
+    ),
+    "E0207": Code(
+        "`once` without a default",
+        "A parameter marked `once` is given to the first repeat; the others take its default, so it needs one.",
+        "block unit(c, s once):\n  conv(c, 3, s=s)\n\n" + _net("unit(16, 2) * 2"),
+        "block unit(c, s=1 once):\n  conv(c, 3, s=s)\n\n" + _net("unit(16, 2) * 2"),
+    ),
+    "E0208": Code(
+        "a value cannot be used so",
+        "A number stands where a step or a tensor is needed, a step where a number is, and so on. The message says "
+        "what was seen.",
+        _net("conv(16, 3)", "24"),
+        _net("conv(16, 3)", "conv(24, 3)"),
+    ),
+    "E0209": Code(
+        "nothing flows",
+        "A step acts on the current value, which an `input` line makes.",
+        "net A:\n  conv(16, 3)\n",
+        _net("conv(16, 3)"),
+    ),
+    "E0210": Code(
+        "`pos` is not known yet",
+        "`pos` runs from 0 at the first residual block to 1 at the last, so it is known when all have been counted. It "
+        "can be computed with in an argument, but no decision can depend on it.",
+        "block unit(c):\n  if pos > 0.5: conv(c, 3)\n  residual: conv(c, 3)\n\n" + _net("conv(8, 3)", "unit(8) * 2"),
+        "block unit(c):\n  residual(drop=0.2 * pos): conv(c, 3)\n\n" + _net("conv(8, 3)", "unit(8) * 2"),
+    ),
+    "E0211": Code(
+        "arguments do not fit",
+        "Too many arguments, one given twice, a positional one after a named one, or values that a function does not "
+        "work on.",
+        _net("conv(16, k=3, k=5)"),
+        _net("conv(16, k=5)"),
+    ),
+    "E0212": Code(
+        "an argument is missing",
+        "A parameter without a default has to be given: in the call, in a variant, or with `--set`.",
+        _net("conv"),
+        _net("conv(16)"),
+    ),
+    "E0213": Code(
+        "a malformed `default` or `with`",
+        "Settings name a block or an op and give its arguments by name.",
+        _net("default conv(bn)", "conv(16, 3)"),
+        _net("default conv(norm=bn)", "conv(16, 3)"),
+    ),
+    "E0214": Code(
+        "the number of tensors is wrong",
+        "A cell, a join or a net takes a certain number of tensors as its first arguments.",
+        "cell merge(a, b; c):\n  a + b -> conv(c, 1)\n\n" + _net("conv(16, 3) as h", "merge(h, 16)"),
+        "cell merge(a, b; c):\n  a + b -> conv(c, 1)\n\n" + _net("conv(16, 3) as h", "merge(h, h, 16)"),
+    ),
+    "E0215": Code(
+        "this opens no block of lines",
+        "Only groups have lines below them: `add concat mul mean residual branch`, and `stage`, `table`, `for`, `if`.",
+        _net("conv(16, 3):", "  conv(16, 3)"),
+        _net("branch:", "  conv(16, 3)"),
+    ),
+    "E0216": Code(
+        "a group without branches",
+        "`add`, `concat`, `mul` and `mean` join branches, one a line.",
+        _net("add:", "  pass"),
+        _net("add:", "  skip", "  conv(3, 3)"),
+    ),
+    "E0217": Code(
+        "a table names nothing",
+        "A table says which block its rows are for, `table mbconv:`, or has a column `op`; a table of variants has a "
+        "column `name` with a plain name in each row.",
+        _net("table:", "  |  c | k |", "  | 16 | 3 |"),
+        _net("table conv:", "  |  c | k |", "  | 16 | 3 |"),
+    ),
+    # ---- shapes ------------------------------------------------------------------------------------------------------
+    "E0301": Code("a shape does not fit", "The op does not accept a tensor of this shape. The message says why."),
+    "E0302": Code(
+        "a kernel larger than its input",
+        "The window has to fit into the padded input, and must not see padding alone. Deep in a net the cause is often "
+        "a stride too many before.",
+        _net("conv(16, 11, pad=0)"),
+        _net("conv(16, 3, pad=0)"),
+    ),
+    "E0303": Code(
+        "an op on the wrong kind of tensor",
+        "Convolutions and pools take images (channels, height, width), attention takes sequences (tokens, features), "
+        "`linear` takes vectors or sequences.",
+        _net("linear(10)"),
+        _net("flatten -> linear(10)"),
+    ),
+    "E0304": Code(
+        "a value outside its range",
+        "Sizes are at least 1, probabilities at least 0 and under 1, and modes are among those that the op knows.",
+        _net("conv(0, 3)"),
+        _net("conv(1, 3)"),
+    ),
+    "E0305": Code(
+        "does not divide evenly",
+        "Groups, heads and parts divide the channels without a rest.",
+        _net("conv(16, 3, groups=2)"),
+        _net("conv(16, 3) -> conv(16, 3, groups=2)"),
+    ),
+    "E0306": Code(
+        "channels or tokens that are not there",
+        "A slice or a token is taken from beyond the tensor's size.",
+        _net('rearrange("b c h w -> b (h w) c") -> take(64)'),
+        _net('rearrange("b c h w -> b (h w) c") -> take(63)'),
+    ),
+    "E0311": Code(
+        "an expectation does not hold",
+        "An `expect` line is checked against the net with its default arguments: the net is not what its author says. "
+        "`==` is exact, `~` is within 1 %.",
+        _net("conv(16, 3)", "expect params == 500"),
+        _net("conv(16, 3)", "expect params == 448"),
+    ),
+    "E0312": Code(
+        "shapes do not agree",
+        "What is added or multiplied has equal shapes (or is one value a channel); what is concatenated differs in its "
+        "channels alone. In a residual block project the shortcut, or let it go where the shapes differ.",
+        _net("residual: conv(16, 3, s=2)"),
+        _net("residual(project=conv(16, 1, s=2)): conv(16, 3, s=2)"),
+    ),
+    # ---- values and limits -------------------------------------------------------------------------------------------
+    "E0401": Code(
+        "too many steps",
+        "A program is elaborated within limits on repeats and operations, so that every file is read in bounded time.",
+        _net("conv(16, 3) * 100000000"),
+        _net("conv(16, 3) * 10"),
+    ),
+    "E0402": Code(
+        "recursion without an end",
+        "A block or a function may call itself if it ends: with an `if` that is false some day.",
+        "block deep(n):\n  conv(3, 3)\n  deep(n - 1)\n\n" + _net("deep(3)"),
+        "block deep(n):\n  conv(3, 3)\n  if n > 1: deep(n - 1)\n\n" + _net("deep(3)"),
+    ),
+    "E0403": Code(
+        "a number or list that is too large",
+        "Whole numbers stay under 2**63, lists within a hundred thousand values.",
+        _net("conv(10 ** 30, 3)"),
+        _net("conv(10 ** 2, 3)"),
+    ),
+    "E0404": Code(
+        "this has no value",
+        "A division by zero, the root of a negative number, an empty range, a negative number of repeats.",
+        _net("n = 0", "conv(16 / n, 3)"),
+        _net("n = 2", "conv(16 / n, 3)"),
+    ),
+    "E0405": Code(
+        "an element that is not there",
+        "Lists are counted from 0; `layers[3]` is the fourth.",
+        _net("sizes = [8, 16]", "conv(sizes[2], 3)"),
+        _net("sizes = [8, 16]", "conv(sizes[1], 3)"),
+    ),
+    # ---- choices and searches ----------------------------------------------------------------------------------------
+    "E0501": Code("no such alternative", "A decision was given an index that its choice does not have."),
+    "E0502": Code(
+        "`each` of something else",
+        "`each` makes one decision a repeat out of a choice `{...}`, or takes a list with a value for every repeat.",
+        _net("conv(8, each 3) * 2"),
+        _net("conv(8, each {3, 5}) * 2"),
+    ),
+    "E0503": Code(
+        "no such search",
+        "The file has no `search NAME over NET:`, or none of this name.",
+    ),
+    "E0504": Code(
+        "a malformed line of a search",
+        "A search holds `device`, `data`, `require`, `maximize`, `minimize`, `reward` and `method`.",
+        _search("maximise accuracy"),
+        _search("maximize accuracy"),
+    ),
+    "E0505": Code(
+        "a space that cannot be counted",
+        "So many decisions depend on each other that their combinations cannot be gone through. Let fewer choices "
+        "decide about the existence of others.",
+    ),
+    "E0506": Code(
+        "a candidate cannot be written as source",
+        "A choice in this form can be searched, but not replaced in the text by what was picked. Write it in place.",
+    ),
+    # ---- weights and other arrays ------------------------------------------------------------------------------------
+    "E0601": Code(
+        "a weight is missing",
+        "The file has no array of a name that the network needs. The names are those of the generated module's "
+        "state dict.",
+    ),
+    "E0602": Code(
+        "a weight of the wrong shape",
+        "An array has not the shape that the network needs: it belongs to another variant, or has another layout than "
+        "PyTorch's.",
+    ),
+    "E0603": Code(
+        "values that are not finite",
+        "An array holds NaN or infinities, as after a training that diverged.",
+    ),
+    "E0604": Code(
+        "a weight too many",
+        "The file holds an array that belongs to no module of the network: it is of another network, or of a module "
+        "that was renamed.",
+    ),
+    "E0605": Code("there is no such array file", "The file of weights or inputs that an option names does not exist."),
+    "E0606": Code(
+        "an unknown array format",
+        "Weights are read from .safetensors files and .pt / .pth state dicts, inputs from .npy and .npz files.",
+    ),
+    "E0607": Code(
+        "a damaged array file",
+        "The file ends early, is of another format than its name says, or could only be read by running code from it, "
+        "which is never done.",
+    ),
+    "E0608": Code(
+        "the output cannot be written",
+        "The folder does not exist or is not writable, the disk is full, or a file is there already. Nothing was "
+        "written.",
+    ),
+    "E0609": Code(
+        "inputs that do not fit the network",
+        "Calibration inputs are numbers of shape (N, C, H, W), as the network's input with a batch dimension in front.",
+    ),
+    # ---- graph text --------------------------------------------------------------------------------------------------
+    "E0701": Code("a graph that cannot be read", "The text is not what `archlang ir` prints."),
+    # ---- backends ----------------------------------------------------------------------------------------------------
+    "E0801": Code(
+        "an unknown backend", "No backend of this name is built in or installed. They are installed as packages."
+    ),
+    "E0802": Code("an unknown mode", "The backend does not know this quantization mode."),
+    "E0803": Code("the target cannot do this", "The target has no equal for an op, or not with these attributes."),
+    "E0810": Code(
+        "a name that the target does not allow", "A name of the program cannot be a name in the generated source."
+    ),
+    "E0811": Code("inputs that give no ranges", "The calibration inputs cannot be used, or are all the same value."),
+    "E0812": Code(
+        "activations that are not finite",
+        "A layer makes NaN or infinities of the calibration inputs: the weights are broken, or the inputs are scaled "
+        "otherwise than in training.",
+    ),
+    "E0813": Code("the file would be too large", "A .tflite file holds less than 2 GiB."),
+    # ---- data --------------------------------------------------------------------------------------------------------
+    "E0901": Code(
+        "an unknown data set",
+        "Data is `digits`, `npz:FILE`, `folder:DIR`, `idx:DIR` or `module:function`.",
+    ),
+    "E0902": Code(
+        "data that cannot be read", "A file or folder of the data set is missing, damaged, or of another format."
+    ),
+    "E0903": Code(
+        "arrays that are no data set",
+        "Images are (N, C, H, W), labels one whole number an image, as many of each.",
+    ),
+    "E0904": Code(
+        "values that are no data", "Images hold values that are not finite, or labels that are not whole numbers."
+    ),
+    "E0905": Code("images that do not fit the network", "The network's input is no image, or has other channels."),
+    "E0906": Code("data that runs code", "`module:function` runs code, so only the command line may ask for it."),
+    "E0907": Code("the data's own code failed", "The function that `module:function` names raised an error."),
+    # ---- devices -----------------------------------------------------------------------------------------------------
+    "E1001": Code("a model that the runtime refuses", "The file is damaged, or holds what this runtime does not know."),
+    "E1002": Code(
+        "the runtime died", "The runtime's process ended while it ran the model: a damaged file, or too little memory."
+    ),
+    "E1003": Code("no model file", "Latency is measured of .tflite and .onnx files, and of what is compiled to one."),
+    "E1004": Code("a measurement that cannot be", "At least one run and one thread are needed, in less than an hour."),
+    "E1005": Code("there is no such model", "The .tflite or .onnx file that is to be measured does not exist."),
+    # ---- training ----------------------------------------------------------------------------------------------------
+    "E1101": Code(
+        "a network that does not fit the data",
+        "Training needs one image input of the data's channels, and one output with a value for every class. Set the "
+        "number of classes with `--set classes=10` where the net has such a parameter.",
+    ),
+    "E1102": Code(
+        "the loss is not finite", "The weights have grown beyond all bounds. Train with a smaller learning rate: --lr."
+    ),
+    "E1103": Code("a training that cannot be", "At least one epoch, batches of two images, a learning rate above 0."),
+    # ---- searches ----------------------------------------------------------------------------------------------------
+    "E1201": Code("an unknown strategy", "A search proceeds by `evolution` or `random`, with arguments in brackets."),
+    "E1202": Code("a wrong argument of a search", "The strategy has no argument of this name, or not with this value."),
+    "E1203": Code(
+        "an unknown metric",
+        "`require`, `maximize`, `minimize` and `reward` know accuracy, latency, params, macs, flops, peak_memory, "
+        "flash and energy, and what the evaluator adds: `train` adds accuracy_int8.",
+    ),
+    "E1204": Code(
+        "nothing to optimise", "A search needs `maximize`, `minimize` or `reward`, in metrics that its evaluator gives."
+    ),
+    "E1205": Code("an unknown evaluator", "Candidates are judged by `train` or `cost`."),
+    "E1206": Code("no database of a search", "The file search.db in the run's folder is damaged, or something else."),
+    "E1207": Code("no search to go on with", "The folder holds no run. Without --resume one is begun."),
+    "E1208": Code("a run is there already", "The folder holds a run. Go on with it with --resume, or name another."),
+    "E1209": Code("two processes in one run", "Another process is searching in this folder."),
+    "E1210": Code(
+        "another search than the one that was begun",
+        "A run is resumed with the space, seed, strategy, evaluator and objective that it was begun with.",
+    ),
+    "E1211": Code("a search without data", "Candidates are trained on `--data`, or on what the search's `data` says."),
+}
