@@ -44,7 +44,7 @@ class Scope:
     kind: `block` (an instance of a block or cell), `repeat` (numbered instances below it), `sequence` (numbered ops
     below it: a projection), `stage` (steps under a name).
     source: the block's name. arguments: what it was called with. names: the numbers that its body gave names to.
-    label: how a diagnostic calls it.
+    label: how a diagnostic calls it. inputs: of a cell, the name of each and the node whose value it is.
     """
 
     kind: str
@@ -54,6 +54,7 @@ class Scope:
     label: str = ""
     doc: str = ""
     span: Span | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

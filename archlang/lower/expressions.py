@@ -554,7 +554,9 @@ class Expressions:
         label = self.deciding or f"the choice at line {span.line}"
         if per_repeat and self.repeat:
             label += f", repeat {int(self.repeat.rsplit('#', 1)[-1]) + 1}"
-        index = self.session.decide(Decision(key, len(items), label, node, span), per_repeat and bool(self.repeat))
+        values = () if items is node.items else tuple(items)
+        decision = Decision(key, len(items), label, node, span, values)
+        index = self.session.decide(decision, per_repeat and bool(self.repeat))
         item = items[index]
         return self.eval(item) if isinstance(item, tree.Expr) else item
 

@@ -72,10 +72,15 @@ class _Flattener:
                 values.append(self._op(step, inputs, prefix, residual + step.residual))
                 continue
             path = prefix + step.name
-            self.scopes[path] = step.scope
+            self.scopes[path] = self._fed(step.scope, inputs) if step.scope.inputs else step.scope
             inner = self.place(step.region, list(inputs), path + ".", residual + step.residual)
             values.extend(inner[i] for i in step.region.outputs)
         return values
+
+    def _fed(self, scope: Scope, values: tuple[int, ...]) -> Scope:
+        """The scope of a cell with the nodes that feed this instance."""
+        fed = ((name, self.nodes[value].name) for (name, _), value in zip(scope.inputs, values, strict=True))
+        return replace(scope, inputs=tuple(fed))
 
     def _op(self, step: Step, inputs: tuple[int, ...], prefix: str, residual: int) -> int:
         op = step.op

@@ -24,7 +24,8 @@ MAX_INTEGER = 2**63
 class Decision:
     """A place where the program chooses. key: line:column of the place (with the mentions that led there).
 
-    site: the choice, or the mention of a `choice`. count: how many alternatives. label: for people, `k in row 2`.
+    node: the choice; span: it, or the mention of a `choice`. count: how many alternatives; values: what they are, where
+    they are those of a range. label: for people, `k in row 2`.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Decision:
     label: str
     node: tree.Choice
     span: Span
+    values: tuple[Value, ...] = ()
 
 
 @dataclass

@@ -283,7 +283,8 @@ class Steps(Expressions):
             raise error.expanded(f"{step!r} at line {step.span.line}") from None
         arguments = tuple((k, v) for k, v in scope.names.items())
         doc = doc_of(block.module, block.decl)
-        found = GraphScope("block", block.name, arguments, region.names, repr(step), doc, step.span)
+        inputs = tuple([(param.name.id, "") for param in block.decl.inputs])
+        found = GraphScope("block", block.name, arguments, region.names, repr(step), doc, step.span, inputs)
         return self._add_call(region, tensors, label or self.fresh(block.name), found, step.span)
 
     def _add_call(self, region: Region, tensors: tuple[Tensor, ...], name: str, scope: GraphScope, span: Span) -> Value:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from archlang.errors import ArchError, fail
 from archlang.lower import Decision
+from archlang.lower.values import show
 from archlang.syntax.printer import print_expr
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ MAX_JOINT = 20_000
 
 MAX_WALK = 300
 """Spaces up to this size are counted by visiting every candidate."""
+
+
+def alternative(decision: Decision, index: int) -> str:
+    """An alternative as it is written, or the range's value."""
+    return show(decision.values[index]) if decision.values else print_expr(decision.node.items[index])
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class _Explorer:
             return self._active(fixed)
         except ArchError as error:
             decision = self._decision(key)
-            self.errors.setdefault((key, index), error.expanded(f"{decision.label} = {_text(decision, index)}"))
+            self.errors.setdefault((key, index), error.expanded(f"{decision.label} = {alternative(decision, index)}"))
             return None
 
     def _decision(self, key: str) -> Decision:
@@ -157,8 +163,3 @@ def _joined(roots: Sequence[str], owners: Mapping[str, set[str]]) -> list[list[s
                     group_of[member] = merged
     unique = {id(group): group for group in group_of.values()}
     return [sorted(group, key=list(roots).index) for group in unique.values()]
-
-
-def _text(decision: Decision, index: int) -> str:
-    items = decision.node.items
-    return print_expr(items[index]) if len(items) == decision.count else f"its value {index + 1}"

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archlang.errors import fail
-from archlang.lower import NetValue
-from archlang.lower.builtins import whole
-from archlang.lower.expressions import number
+from archlang.lower import Decision, NetValue
 from archlang.lower.values import ChoiceValue, Value, show
 from archlang.source import Span
 from archlang.syntax import tree
@@ -18,13 +16,15 @@ from archlang.syntax.tree import replace
 Picks = Mapping[str, int]
 
 
-def picked_program(net: NetValue, args: Mapping[str, Value], trace: Picks, name: str) -> tree.Program:
+def picked_program(
+    net: NetValue, args: Mapping[str, Value], trace: Picks, decisions: Mapping[str, Decision], name: str
+) -> tree.Program:
     """The file of `net` with the net alone, called `name`, its choices replaced by what `trace` picked.
 
     args become the defaults of the net's parameters. `choice` definitions, searches, variants and the other nets go.
     """
     given = {**dict(net.args), **args}
-    picker = _Picker(net, trace)
+    picker = _Picker(net, trace, decisions)
     program = net.module.program
     items = [item for item in program.items if _stays(item, net)]
     rewritten = [picker.item(item, given, name) for item in items]
@@ -55,8 +55,8 @@ def _belongs(comment: tree.Comment, program: tree.Program, kept: Sequence[tree.I
 class _Picker:
     """Rewrites a tree: each node is copied only where something below it changed."""
 
-    def __init__(self, net: NetValue, trace: Picks) -> None:
-        self.net, self.trace = net, trace
+    def __init__(self, net: NetValue, trace: Picks, decisions: Mapping[str, Decision]) -> None:
+        self.net, self.trace, self.decisions = net, trace, decisions
         self.source = net.module.source
         self.mentions: tuple[str, ...] = ()
         self.bound: dict[str, tree.Expr] = {}
@@ -120,17 +120,13 @@ class _Picker:
         return f"{span.line}:{span.column}"
 
     def _picked(self, node: tree.Choice, places: tuple[str, ...], repeat: str = "") -> tree.Expr:
-        index = self.trace.get(">".join(places) + repeat, 0)
-        chosen = self._nth(node, index)
-        picked: tree.Expr = self.node(chosen)
+        key = ">".join(places) + repeat
+        index = self.trace.get(key, 0)
+        decision = self.decisions.get(key)
+        if decision is not None and decision.values:
+            return parsed(show(decision.values[index]), node.span)
+        picked: tree.Expr = self.node(node.items[index])
         return _at(picked, node.span)
-
-    def _nth(self, node: tree.Choice, index: int) -> tree.Expr:
-        only = node.items[0]
-        if len(node.items) > 1 or not isinstance(only, tree.Range):
-            return node.items[index]
-        first, step = _constant(only.first), _constant(only.step) if only.step else 1
-        return tree.Number(node.span, str(first + step * index))
 
     def _each(self, node: tree.Prefix, choice: tree.Choice) -> tree.Expr:
         """`each {3, 5}` becomes `each [5, 3, 3]`, a value for every repeat."""
@@ -174,6 +170,8 @@ def _applied(step: tree.Expr, tensors: Sequence[tree.Arg]) -> tree.Expr:
         return replace(step, args=(*tensors, *step.args))
     if isinstance(step, tree.Name):
         return tree.Call(step.span, step, tuple(tensors))
+    if len(tensors) == 1:
+        return tree.Pipe(step.span, tensors[0].value, step)
     raise fail("E0506", "this alternative cannot be printed with its tensors put in", step.span)
 
 
@@ -181,10 +179,9 @@ _NAMES = ("name", "id", "net", "key")
 """Fields whose names are definitions, not uses."""
 
 
-def _constant(node: tree.Expr) -> int:
-    if isinstance(node, tree.Number):
-        return whole(number(node.text), "the end of a range", node.span)
-    raise fail("E0506", "a range of computed ends cannot be printed in place", node.span)
+def parsed(text: str, span: Span) -> tree.Expr:
+    """An expression from its text, as if it stood at `span`."""
+    return _at(parse_expression(text), span)
 
 
 def _at(node: tree.Expr, span: Span) -> tree.Expr:
@@ -217,6 +214,5 @@ def _fixed(params: tuple[tree.Param, ...] | None, given: Mapping[str, Value]) ->
     if params is None:
         return None
     return tuple(
-        replace(p, default=_at(parse_expression(show(given[p.name.id])), p.span)) if p.name.id in given else p
-        for p in params
+        replace(p, default=parsed(show(given[p.name.id]), p.span)) if p.name.id in given else p for p in params
     )

@@ -16,14 +16,17 @@ from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, l
 from archlang.lower.body import Body
 from archlang.lower.session import Defaults
 from archlang.lower.values import Applied, Scope, Value, show
-from archlang.search.extent import Extent, explore
+from archlang.search.extent import Extent, alternative, explore
 from archlang.search.rewrite import picked_program
 from archlang.spec import as_net, module_of, split, values
 from archlang.syntax import tree
-from archlang.syntax.printer import print_expr, print_program
+from archlang.syntax.printer import print_program
 
 Picks = dict[str, int]
 """Decision key -> index of the alternative that is taken. A key is the place in the source, line:column."""
+
+
+KEPT = 64
 
 
 class Space:
@@ -33,6 +36,7 @@ class Space:
         self.net = net
         self.args = dict(args or {})
         self.memo = memo or Memo()
+        self._kept: dict[tuple[tuple[str, int], ...], Lowered] = {}
 
     @property
     def name(self) -> str:
@@ -46,8 +50,19 @@ class Space:
 
     # networks
 
-    def lowered(self, picks: Mapping[str, int], choose: Callable[[Decision], int] = lambda decision: 0) -> Lowered:
-        return lower(self.net, self.args, picks, self.memo, choose)
+    def lowered(self, picks: Mapping[str, int], choose: Callable[[Decision], int] | None = None) -> Lowered:
+        """The elaborated candidate. A decision that `picks` leaves open is left to `choose`, by itself the first
+        alternative. The last candidates are kept: a search asks for one several times."""
+        if choose is not None:
+            return self._keep(lower(self.net, self.args, picks, self.memo, choose))
+        known = self._kept.get(tuple(sorted(picks.items())))
+        return known or self._keep(lower(self.net, self.args, picks, self.memo))
+
+    def _keep(self, lowered: Lowered) -> Lowered:
+        self._kept[tuple(sorted(lowered.trace.items()))] = lowered
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return lowered
 
     def graph(self, picks: Mapping[str, int]) -> Graph:
         """The network. Raises ArchError where the picks do not fit together."""
@@ -63,7 +78,7 @@ class Space:
         header: lines of comment before it, without `#`.
         """
         trace = self.lowered(picks).trace
-        program = picked_program(self.net, self.args, trace, name)
+        program = picked_program(self.net, self.args, trace, self.memo.decisions, name)
         text = print_program(program)
         return "".join(f"# {line}".rstrip() + "\n" for line in header) + text
 
@@ -131,16 +146,6 @@ class Space:
     def misfits(self) -> list[ArchError]:
         """The errors of alternatives that do not fit, each with its decision named."""
         return list(self._extent.errors)
-
-
-def alternative(decision: Decision, index: int) -> str:
-    """An alternative as it is written, or the range's value."""
-    items = decision.node.items
-    if len(items) == decision.count:
-        return print_expr(items[index])
-    span = items[0]
-    assert isinstance(span, tree.Range)
-    return f"number {index + 1} of {print_expr(span)}"
 
 
 @dataclass(frozen=True)

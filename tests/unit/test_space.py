@@ -65,6 +65,7 @@ COUNTED = [
     ),
     (net("a = {0, 1}", "b = {0, 1}", "if a and b: conv({4, 8, 16}, 1)"), 3, 6),
     (net("r = {1..9 step 2}", "conv(4, r)"), 1, 5),
+    ("SMALLEST = 1\n" + net("conv(4, {SMALLEST..SMALLEST + 4 step 2})"), 1, 3),
     (
         "choice EDGE(c) = {zero, skip, avgpool(3), relu -> conv(c, 1)}\n\n"
         "cell nb(x; c):\n  a = EDGE(x, c)\n  b = EDGE(x, c) + EDGE(a, c)\n  relu(b)\n\n" + net("nb(3) * 2"),
