@@ -108,8 +108,9 @@ class _Walk:
         if not callees or not all(isinstance(callee, Builtin | Block) for callee in callees):
             return
         takes = {name for callee in callees for name in parameter_names(callee)}
-        for column in node.body.columns:
-            if column.name.id not in takes | {"op", "n"}:
+        for i, column in enumerate(node.body.columns):
+            given = any(not isinstance(row.cells[i], tree.Blank) for row in node.body.rows if len(row.cells) > i)
+            if given and column.name.id not in takes | {"op", "n"}:
                 message = f"no block of this table has an argument `{column.name.id}`"
                 yield Diagnostic("E0202", message, column.span, help=nearest(column.name.id, takes))
 

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 import archlang
+from archlang.check import check
 from archlang.errors import ArchError
 from archlang.lower import default_net
 from archlang.search.space import Space, load_search
@@ -94,7 +95,7 @@ def test_the_mnas_space() -> None:
 
 
 @pytest.mark.parametrize("spec", SPACES)
-def test_a_candidate_prints_as_source_with_the_same_network(spec: str) -> None:
+def test_a_candidate_prints_as_source_with_the_same_network(spec: str, tmp_path: Path) -> None:
     found, rng = load_search(spec).space, Random(1)
     for _ in range(25):
         picks = found.sample(rng)
@@ -102,6 +103,8 @@ def test_a_candidate_prints_as_source_with_the_same_network(spec: str) -> None:
         assert text.startswith("# found by a test\n")
         assert "{" not in text.split("net Found")[1]
         assert archlang.loads(text).graph.digest == found.graph(picks).digest
+        (tmp_path / "found.arch").write_text(text)
+        assert check(str(tmp_path / "found.arch")).errors == ()
 
 
 @pytest.mark.parametrize("text", [text for text, _, _ in COUNTED])
