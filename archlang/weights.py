@@ -55,7 +55,11 @@ def _generator(seed: int, name: str) -> np.random.Generator:
 
 def _initial(param: Param, generator: np.random.Generator) -> Array:
     spread = deviation(param)
-    return constant(param) if spread is None else generator.normal(0.0, spread, param.shape).astype(np.float32)
+    if spread is None:
+        return constant(param)
+    values: Array = generator.standard_normal(param.shape, np.float32)
+    values *= np.float32(spread)
+    return values
 
 
 def deviation(param: Param) -> float | None:
@@ -78,16 +82,25 @@ def folded(node: Node, weights: Weights) -> tuple[Array, Array | None]:
     w' = w * g, b' = (b - mean) * g + beta, with g = gamma / sqrt(var + eps), per output channel. g and b' are computed
     in float64; the product of the weights, which are many, in float32.
     """
+    gain, bias = folded_gain(node, weights)
     weight = weights[f"{node.name}.weight"]
+    return weight if gain is None else gained(weight, gain), bias
+
+
+def folded_gain(node: Node, weights: Weights) -> tuple[Array | None, Array | None]:
+    """g and b' of `folded`; g is None where no BatchNorm was fused into the node."""
     bias = weights.get(f"{node.name}.bias")
     norm = next((part for part in node.fused if isinstance(part.op, BatchNorm)), None)
     if norm is None:
-        return weight, bias
-    assert isinstance(norm.op, BatchNorm)
+        return None, bias
     gain, offset = batch_norm_affine(norm, weights)
     shift = offset if bias is None else offset + bias * gain
-    scaled = weight * gain.astype(np.float32).reshape(-1, *[1] * (weight.ndim - 1))
-    return scaled, shift.astype(np.float32)
+    return gain.astype(np.float32), shift.astype(np.float32)
+
+
+def gained(weight: Array, gain: Array) -> Array:
+    """The weight of each output channel times its gain."""
+    return weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def batch_norm_affine(node: Node, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

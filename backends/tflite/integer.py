@@ -17,7 +17,8 @@ from archlang.backends.tflite.estimate import Range
 from archlang.backends.tflite.fences import fenced
 from archlang.backends.tflite.groups import Groups, Parameters, grouped
 from archlang.backends.tflite.model import FLOAT, INT8, Model, Operator, Quantization, Tensor
-from archlang.backends.tflite.specification import LEAST_SCALE, WEIGHTED
+from archlang.backends.tflite.schema import RELU6, Activation
+from archlang.backends.tflite.specification import LEAST_SCALE, LEAST_SCALE_OF_RELU6, WEIGHTED
 from archlang.errors import fail
 
 _SMALLEST_SCALE = 1e-18
@@ -26,8 +27,8 @@ _SMALLEST_SCALE = 1e-18
 _LARGEST_SCALE = 1e18
 """The same from the other side."""
 
-_LARGEST_STEP = 128.0
-"""Runtimes refuse operators one step of whose accumulator is many steps of the output (XNNPACK: 128 or 256)."""
+_LARGEST_STEP = 64.0
+"""Runtimes refuse operators one step of whose accumulator is many steps of the output (XNNPACK, HARD_SWISH: 128)."""
 
 _LARGEST_BIAS = 2.0**30
 """Half of what fits int32, so that the products have the other half."""
@@ -91,11 +92,7 @@ class _Scales:
     def __init__(self, model: Model, ranges: Mapping[int, Range], groups: Groups) -> None:
         self.model, self.groups = model, groups
         self.ranges: dict[int, Range] = {}
-        self.least: dict[int, float] = {}
-        for op in model.operators:
-            if op.kind.name in LEAST_SCALE and not op.precise:
-                root = groups.find(op.inputs[0])
-                self.least[root] = max(self.least.get(root, 0.0), LEAST_SCALE[op.kind.name])
+        self.least = _least_scales(model, groups)
         for x, (low, high) in ranges.items():
             root = groups.find(x)
             known = self.ranges.get(root, (low, high))
@@ -147,7 +144,20 @@ class _Scales:
             return scale * float(self.weight(op).max())
         if op.kind.name in ("MUL", "BATCH_MATMUL"):
             return scale * self.of(op.inputs[1])[0]
-        return scale
+        return max(scale, self.of(op.inputs[1])[0]) if op.kind.name in ("ADD", "SUB") else scale
+
+
+def _least_scales(model: Model, groups: Groups) -> dict[int, float]:
+    """By group, what its operators' kernels ask for."""
+    least: dict[int, float] = {}
+    for op in model.operators:
+        wanted = [(op.inputs[0], LEAST_SCALE.get(op.kind.name, 0.0))]
+        if op.kind is RELU6 or op.options.get("activation") == Activation.RELU6:
+            wanted.append((op.output, LEAST_SCALE_OF_RELU6))
+        for x, scale in wanted:
+            root = groups.find(x)
+            least[root] = max(least.get(root, _SMALLEST_SCALE), scale)
+    return least
 
 
 def _peaks(model: Model, op: Operator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -105,7 +105,7 @@ class Site:
             data = np.ascontiguousarray(values, np.float32)
         if not np.isfinite(data).all():
             raise fail(
-                "E0810",
+                "E0814",
                 f"the {label} of `{self.node.name}` is not finite in float32, a BatchNorm behind it counted in",
                 self.node.span,
                 help="look at its arrays, and at the running variance, which must not be negative",

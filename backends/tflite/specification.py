@@ -32,13 +32,16 @@ FIXED: dict[str, tuple[float, int]] = {
 """Operators whose output has a scale and zero point that never change."""
 
 LEAST_SCALE: dict[str, float] = {
-    "SOFTMAX": 2.0**-26,
-    "LOGISTIC": 2.0**-26,
-    "TANH": 2.0**-26,
+    "SOFTMAX": 2.0**-24,
+    "LOGISTIC": 2.0**-24,
+    "TANH": 2.0**-24,
     "HARD_SWISH": 2.0**-34,
 }
 """Operators whose kernels shift by a negative number, or abort, where their input's scale is smaller. All of the first
 three are constant to eight bits there."""
+
+LEAST_SCALE_OF_RELU6 = 2.0**-26
+"""Of an output that is cut at 6: a finer step would put 6 beyond what the kernels count with."""
 
 SYMMETRIC: dict[str, int] = {"BATCH_MATMUL": 1}
 """Operators with an activation that is better off with zero point 0, and which input that is: XNNPACK wants it."""

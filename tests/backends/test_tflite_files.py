@@ -21,7 +21,18 @@ from archlang.backends.tflite.versions import version
 from archlang.backends.tflite.writer import write
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Builder, Graph, verify
-from archlang.ops.activation import Relu, Sigmoid
+from archlang.ops.activation import (
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Relu,
+    Relu6,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from archlang.ops.base import Op
 from archlang.ops.conv import Conv2d, Linear
 from archlang.ops.join import Add, Concat, Mul
 from archlang.ops.norm import BatchNorm, LocalResponseNorm
@@ -158,7 +169,7 @@ def test_weights_that_are_not_finite_are_refused_where_they_belong(name: str, va
     weights = {key: array.astype(np.float64) for key, array in weights_module.random(_net(), 0).items()}
     weights[name][0] = value
     message = _refused(_net(), weights=weights)
-    assert "E0810" in message
+    assert "E0814" in message
     assert ("net.arch:1:1" in message) == (not name.startswith("last"))
 
 
@@ -328,3 +339,20 @@ def test_linear_layers_read_a_flattened_image_as_it_lies() -> None:
     wanted = reference.run(graph, weights, INPUTS)
     for name, found in run_tflite(artifact.data, INPUTS).items():
         np.testing.assert_allclose(found, wanted[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "op", [Relu(), Relu6(), LeakyRelu(0.1), Sigmoid(), Tanh(), HardSwish(), Gelu(), Softmax(), HardSigmoid()], ids=str
+)
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_op_on_nothing_but_zeros(op: Op, calibrated: bool) -> None:
+    """Scales so fine that kernels would abort or shift by a negative number are never written."""
+    builder = Builder("Zeros")
+    zeros = builder.add(Conv2d(4, (1, 1), bias=False), builder.add(Zero(), builder.input(3, 8, 8)))
+    builder.output(builder.add(Add(), builder.add(op, zeros), builder.add(Relu6(), zeros)))
+    graph = verify(builder.build())
+    weights = weights_module.random(graph, 0)
+    wanted = reference.run(graph, weights, INPUTS)["y"]
+    data = compile_tflite(graph, weights, "int8", INPUTS if calibrated else None).data
+    for kind in ALL_KERNELS:
+        np.testing.assert_allclose(run_tflite(data, INPUTS, kernels=kind)["y"], wanted, rtol=0, atol=0.01)

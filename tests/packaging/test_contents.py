@@ -101,7 +101,7 @@ def test_the_wheel_names_its_licence_and_asks_for_small_packages_only(dist: Path
     assert "License-Expression: Apache-2.0" in metadata
     required = [line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     always = {line.split(">=")[0] for line in required if "extra ==" not in line}
-    assert always == {"click", "flatbuffers", "jinja2", "lark", "numpy", "rich", "safetensors"}
+    assert always == {"click", "jinja2", "lark", "numpy", "rich", "safetensors"}
 
 
 def test_the_running_package_finds_what_it_ships() -> None:
