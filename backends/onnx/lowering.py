@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from archlang.backends.onnx.wire import Initializer
 from archlang.backends.onnx.writer import Place
+from archlang.errors import ArchError, fail
 from archlang.ir.types import TensorType
 from archlang.ops.activation import (
     Gelu,
@@ -30,7 +33,7 @@ from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d, Pool2d
 from archlang.ops.regularize import Dropout, DropPath
 from archlang.ops.shape import Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
-from archlang.weights import batch_norm_affine, folded
+from archlang.weights import batch_norm_affine, folded_gain, gained
 
 Emitter = Callable[[Any, Place], None]
 
@@ -42,12 +45,42 @@ def _channel_axis(x: TensorType) -> int:
 # ---- convolutions and linear layers ----------------------------------------------------------------------------------
 
 
+def _weight_and_bias(at: Place, transposed: bool = False) -> list[str]:
+    """The initializers of a convolution or linear layer, the BatchNorm behind it multiplied in."""
+    weight = at.array("weight")
+    with np.errstate(invalid="ignore", over="ignore"):
+        gain, bias = folded_gain(at.node, at.writer.weights)
+    if gain is not None and bias is not None and not np.isfinite(gain + bias).all():
+        raise _not_finite(at)
+
+    def made() -> NDArray[np.float32]:
+        """The product is made when it is written, and gone afterwards."""
+        found = weight if gain is None else _product(at, weight, gain)
+        return found.T if transposed else found
+
+    shape = weight.shape[::-1] if transposed else weight.shape
+    names = [at.writer.initializer(f"{at.node.name}.weight", Initializer(shape, weight.dtype, made))]
+    return names if bias is None else [*names, at.weight("bias", bias)]
+
+
+def _product(at: Place, weight: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+    try:
+        with np.errstate(over="raise"):
+            return gained(weight, gain)
+    except FloatingPointError as error:
+        raise _not_finite(at) from error
+
+
+def _not_finite(at: Place) -> ArchError:
+    message = f"the weights of `{at.node.name}` with its BatchNorm multiplied in are not finite"
+    return fail("E0814", message, at.node.span, help="is its running variance negative?")
+
+
 def _conv(op: Conv2d, at: Place) -> None:
-    weight, bias = folded(at.node, at.writer.weights)
-    inputs = [at.x, at.weight("weight", weight)] + ([] if bias is None else [at.weight("bias", bias)])
     at.last(
         "Conv",
-        *inputs,
+        at.x,
+        *_weight_and_bias(at),
         kernel_shape=op.kernel,
         strides=op.stride,
         pads=op.padding,
@@ -57,15 +90,14 @@ def _conv(op: Conv2d, at: Place) -> None:
 
 
 def _linear(op: Linear, at: Place) -> None:
-    weight, bias = folded(at.node, at.writer.weights)
     if at.types[0].is_vector:
-        inputs = [at.x, at.weight("weight", weight)] + ([] if bias is None else [at.weight("bias", bias)])
-        at.last("Gemm", *inputs, transB=1)
-    elif bias is None:
-        at.last("MatMul", at.x, at.weight("weight", weight.T))
+        at.last("Gemm", at.x, *_weight_and_bias(at), transB=1)
+        return
+    weight, *bias = _weight_and_bias(at, transposed=True)
+    if bias:
+        at.last("Add", at.step("MatMul", at.x, weight), *bias)
     else:
-        product = at.step("MatMul", at.x, at.weight("weight", weight.T))
-        at.last("Add", product, at.weight("bias", bias))
+        at.last("MatMul", at.x, weight)
 
 
 def _attention(op: Attention, at: Place) -> None:

@@ -1,9 +1,12 @@
-"""An ONNX file's bytes. Protobuf would copy every weight several times on the way from an array into the file; here the
-arrays are put between the records that it has written, and copied once."""
+"""An ONNX file's bytes. Protobuf would copy every weight several times on the way from an array into the file; here
+each is made when its place in the file is reached, and copied once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,38 +15,57 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-Piece = bytes | memoryview
-
 _LENGTH_DELIMITED = 2
 """The wire type of messages and bytes (protobuf's encoding, https://protobuf.dev/programming-guides/encoding/)."""
 
 
-def serialized(model: ModelProto, initializers: Mapping[str, NDArray[Any]]) -> bytes:
-    """The model with the arrays as its graph's initializers. The model itself must have none, and loses its graph."""
+@dataclass(frozen=True)
+class Initializer:
+    """A constant of the file, float32 or int64; `make` gives the array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    make: Callable[[], NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def serialized(model: ModelProto, initializers: Mapping[str, Initializer]) -> bytes:
+    """The model with the initializers in its graph. The model itself must have none, and loses its graph."""
     from onnx import GraphProto, ModelProto
 
-    arrays = [list(_tensor(name, array)) for name, array in initializers.items()]
-    graph: list[Piece] = [model.graph.SerializeToString()]
-    for pieces in arrays:
-        graph += [_header(GraphProto.INITIALIZER_FIELD_NUMBER, _length(pieces)), *pieces]
+    heads = [_tensor_head(name, initializer) for name, initializer in initializers.items()]
+    sizes = [len(head) + made.nbytes for head, made in zip(heads, initializers.values(), strict=True)]
+    starts = [_header(GraphProto.INITIALIZER_FIELD_NUMBER, size) for size in sizes]
+    nodes: bytes = model.graph.SerializeToString()
     model.ClearField("graph")
-    header = _header(ModelProto.GRAPH_FIELD_NUMBER, _length(graph))
-    return b"".join([model.SerializeToString(), header, *graph])
+    rest: bytes = model.SerializeToString()
+    file = BytesIO()
+    file.write(rest)
+    file.write(_header(ModelProto.GRAPH_FIELD_NUMBER, len(nodes) + sum(sizes) + sum(map(len, starts))))
+    file.write(nodes)
+    for start, head, initializer in zip(starts, heads, initializers.values(), strict=True):
+        file.write(start + head)
+        file.write(_little_endian(initializer))
+    return file.getvalue()
 
 
-def _tensor(name: str, array: NDArray[Any]) -> Iterator[Piece]:
-    """A TensorProto; raw data is little-endian."""
+def _tensor_head(name: str, initializer: Initializer) -> bytes:
+    """A TensorProto up to where its raw data begin."""
     from onnx import TensorProto
 
-    kind = TensorProto.INT64 if array.dtype == np.int64 else TensorProto.FLOAT
-    little = np.ascontiguousarray(array, "<i8" if kind == TensorProto.INT64 else "<f4")
-    yield TensorProto(name=name, data_type=kind, dims=array.shape).SerializeToString()
-    yield _header(TensorProto.RAW_DATA_FIELD_NUMBER, little.nbytes)
-    yield little.reshape(-1).view(np.uint8).data
+    kind = TensorProto.INT64 if initializer.dtype == np.int64 else TensorProto.FLOAT
+    tensor = TensorProto(name=name, data_type=kind, dims=initializer.shape)
+    head: bytes = tensor.SerializeToString()
+    return head + _header(TensorProto.RAW_DATA_FIELD_NUMBER, initializer.nbytes)
 
 
-def _length(pieces: list[Piece]) -> int:
-    return sum(piece.nbytes if isinstance(piece, memoryview) else len(piece) for piece in pieces)
+def _little_endian(initializer: Initializer) -> memoryview:
+    array = np.ascontiguousarray(initializer.make(), initializer.dtype.newbyteorder("<"))
+    assert array.shape == (initializer.shape or (1,))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _header(field: int, length: int) -> bytes:

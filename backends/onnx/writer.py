@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archlang.backends.onnx.wire import Initializer
 from archlang.ir.graph import Node
 from archlang.ir.types import TensorType
 from archlang.weights import Weights
@@ -28,7 +29,7 @@ class Writer:
     opset: int
     taken: set[str]
     nodes: list[NodeProto] = field(default_factory=list)
-    initializers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    initializers: dict[str, Initializer] = field(default_factory=dict)
     ops: Counter[str] = field(default_factory=Counter)
 
     def fresh(self, name: str) -> str:
@@ -50,8 +51,11 @@ class Writer:
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """An initializer, float32 or int64; the name that it got."""
+        return self.initializer(name, Initializer(array.shape, array.dtype, lambda: array))
+
+    def initializer(self, name: str, initializer: Initializer) -> str:
         name = self.fresh(name)
-        self.initializers[name] = array
+        self.initializers[name] = initializer
         return name
 
 

@@ -255,7 +255,13 @@ def direct_units(region: Region, graph: Graph) -> Iterator[tuple[tuple[int, ...]
 def open_circles(root: Region, graph: Graph) -> None:
     """Open the regions that read from each other in a circle, so that their members can be called one by one."""
     for region in (*root.below(), root):
-        if region.form is not Form.OPEN and in_order(list(direct_units(region, graph))) is None:
-            for child in region.children.values():
-                if isinstance(child, Region):
-                    child.form = Form.OPEN
+        while region.form is not Form.OPEN and in_order(list(direct_units(region, graph))) is None:
+            for unit in list(_unit_regions(region)):
+                unit.form = Form.OPEN
+
+
+def _unit_regions(region: Region) -> Iterator[Region]:
+    """The classes and chains that forward of the region would call."""
+    for child in region.children.values():
+        if isinstance(child, Region):
+            yield from _unit_regions(child) if child.form is Form.OPEN else (child,)

@@ -9,11 +9,12 @@ from typing import Any
 
 from archlang.backends.pytorch.body import Body, Lowered, build_body
 from archlang.backends.pytorch.embedding import Embedding, connected, embed, identity, is_plain_module
+from archlang.backends.pytorch.formulas import Formula, Schedule, replaced, schedule
+from archlang.backends.pytorch.formulas import name as name_of
 from archlang.backends.pytorch.groups import class_name, groups
 from archlang.backends.pytorch.layer import ABSENT, Layer
 from archlang.backends.pytorch.names import MODULE_ATTRIBUTES, RESERVED_CLASSES, pascal_case, unique
-from archlang.backends.pytorch.parameters import Formula, Schedule, Solver, Values, Variable, replaced, schedule
-from archlang.backends.pytorch.parameters import name as name_of
+from archlang.backends.pytorch.parameters import Solver, Values, Variable
 from archlang.backends.pytorch.plan import ClassPlan, Instance, Option, Slot
 from archlang.backends.pytorch.regions import Region
 from archlang.backends.pytorch.slots import Slots, is_harmless, label_of
@@ -52,7 +53,8 @@ class _Planner:
             bodies = left
 
     def _finish(self, host: Body, instances: list[Instance]) -> None:
-        name = unique(class_name(instances[0].region, self.graph), self.names)
+        name = class_name(instances[0].region, self.graph)
+        name = unique(f"{name}Block" if name == self.network else name, self.names)
         self.names.add(name)
         plan = _plan(name, host, instances, self.graph)
         self.plans.append(plan)
@@ -87,11 +89,12 @@ def _hosted(host: Body, bodies: list[tuple[Region, Body]]) -> tuple[list[Instanc
 
 
 def _plan(name: str, host: Body, instances: Sequence[Instance], graph: Graph) -> ClassPlan:
-    taken = {attribute.name for attribute in host.attributes} | MODULE_ATTRIBUTES
+    taken = (_submodules(host) if _has_stored_parameters(host, instances) else set()) | MODULE_ATTRIBUTES
     solver = Solver(_variables(instances, graph), taken, _schedule(graph))
     formulas = Slots(host, instances, solver).solve()
     options = _options(host, instances, solver, graph)
-    locals_ = dict(solver.locals)
+    used = solver.used()
+    locals_ = {local: formula for local, formula in solver.locals.items() if local in used}
     for often, identifier in _often(formulas, instances, solver, graph):
         locals_[identifier] = often
         formulas = {slot: f and replaced(f, often, name_of(identifier)) for slot, f in formulas.items()}
@@ -103,15 +106,31 @@ def _plan(name: str, host: Body, instances: Sequence[Instance], graph: Graph) ->
     return ClassPlan(name, instances[0].region, host, parameters, locals_, formulas, options, kept)
 
 
+def _submodules(host: Body) -> set[str]:
+    return {attribute.name for attribute in host.attributes}
+
+
+def _has_stored_parameters(host: Body, instances: Sequence[Instance]) -> bool:
+    """Whether forward reads a parameter, which then is an attribute of `self` beside the submodules."""
+    for i in range(len(host.items)):
+        matched = [x.body.items[x.embedding.matched[i]].layer for x in instances if i in x.embedding.matched]
+        if len({tuple(argument.value for argument in layer.call_arguments) for layer in matched}) > 1:
+            return True
+    return False
+
+
 def _often(
     formulas: Mapping[Slot, Formula | None], instances: Sequence[Instance], solver: Solver, graph: Graph
 ) -> Iterator[tuple[Formula, str]]:
-    """Sums that stand in three places or more, each with a name for it: the output's channels, or half of something."""
+    """Numbers of channels that are computed in three places or more, each with a name for it."""
     counts = Counter(formula for formula in formulas.values() if formula and len(formula.parts) > 1)
     out = solver.known(_out_channels(instances, graph), "out")
+    channels = {formula for _, formula in solver.channels}
     for formula, count in counts.items():
-        wanted = "out_channels" if formula == out else "half_channels" if formula.text().endswith(" // 2") else ""
-        if count >= 3 and wanted and wanted not in solver.taken:
+        if count >= 3 and formula in channels:
+            half = "half_channels" if formula.text().endswith(" // 2") else "mid_channels"
+            wanted = unique("out_channels" if formula == out else half, solver.taken)
+            solver.taken.add(wanted)
             yield formula, wanted
 
 
@@ -174,7 +193,7 @@ def _option(host: Body, part: list[int], present: tuple[bool, ...], out: Values,
     modules = [host.items[i].name for i in part if host.items[i].layer.stateful]
     if modules:
         return Option(condition, tuple(part), modules[0], flag_is_module=True)
-    flag = unique("is_residual" if is_sum else f"has_{first}", solver.taken)
+    flag = unique("is_residual" if is_sum else f"has_{first}", solver.taken | _submodules(host))
     solver.taken.add(flag)
     return Option(condition, tuple(part), flag)
 

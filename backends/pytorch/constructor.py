@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from archlang.backends.pytorch.forward import MARGIN, Results, forward_lines
+from archlang.backends.pytorch.forward import MARGIN, forward_lines
 from archlang.backends.pytorch.layer import Layer
 from archlang.backends.pytorch.layout import (
     INDENT,
@@ -19,6 +19,7 @@ from archlang.backends.pytorch.layout import (
     laid_out,
     repeated,
 )
+from archlang.backends.pytorch.nesting import Results
 from archlang.backends.pytorch.plan import ClassPlan, Option, Slot
 
 

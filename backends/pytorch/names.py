@@ -103,4 +103,6 @@ def docstring(text: str) -> str:
 def _escaped(char: str) -> str:
     if char == "\\":
         return "\\\\"
+    if "\ud800" <= char <= "\udfff":  # half of a pair: no file could hold it
+        return "\N{REPLACEMENT CHARACTER}"
     return char if char.isprintable() else f"\\U{ord(char):08x}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
+from archlang.backends.pytorch.formulas import Formula, Schedule, literal, literal_text, name
 from archlang.backends.pytorch.layer import ABSENT, REQUIRED, Argument
 from archlang.backends.pytorch.names import unique, variable
 
@@ -21,57 +21,6 @@ PARAMETER_NAMES = {"drop": "dropout", "drop_path": "drop_path", "function": "act
 """Role -> how a parameter for it is called whatever op it belongs to."""
 
 CHANNELS = ("in", "out", "groups")
-
-
-@dataclass(frozen=True)
-class Formula:
-    """A Python expression over variables: pieces of text and, as one-element tuples, names."""
-
-    parts: tuple[str | tuple[str], ...]
-
-    @property
-    def names(self) -> Iterator[str]:
-        return (part[0] for part in self.parts if isinstance(part, tuple))
-
-    def text(self, prefix: str = "") -> str:
-        """With `prefix` before each name: `self.` outside the constructor."""
-        return "".join(part if isinstance(part, str) else prefix + part[0] for part in self.parts)
-
-
-def literal(value: Any) -> Formula:
-    return Formula((literal_text(value),))
-
-
-def name(identifier: str) -> Formula:
-    return Formula(((identifier,),))
-
-
-def literal_text(value: Any) -> str:
-    """Numbers and tuples of them; text stands for itself."""
-    if isinstance(value, tuple):
-        return "(" + ", ".join(map(literal_text, value)) + ("," if len(value) == 1 else "") + ")"
-    if isinstance(value, float):
-        return _float_text(value)
-    return str(value)
-
-
-def _float_text(value: float) -> str:
-    """The shortest exact text: 1e-6, or 1 / 75 for 0.013333333333333334."""
-    text = repr(value).replace("e-0", "e-")
-    if len(text) > 8:
-        ratio = Fraction(value).limit_denominator(1000)
-        if ratio.denominator > 1 and ratio.numerator / ratio.denominator == value:
-            return f"{ratio.numerator} / {ratio.denominator}"
-    return text
-
-
-def replaced(formula: Formula, old: Formula, new: Formula) -> Formula:
-    """With `new` wherever `old` stands in the formula."""
-    size = len(old.parts)
-    for i in range(len(formula.parts) - size + 1):
-        if formula.parts[i : i + size] == old.parts:
-            return Formula((*formula.parts[:i], *new.parts, *formula.parts[i + size :]))
-    return formula
 
 
 def is_constant(values: Values) -> bool:
@@ -125,39 +74,6 @@ class Parameter:
         return Argument(self.values[instance], keyword, self.default, self.name, self.role)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Drop probabilities that grow in equal steps: `top * k / steps`."""
-
-    top: float
-    steps: int
-
-    def text(self, value: float) -> str:
-        k = round(value * self.steps / self.top)
-        return literal_text(value) if k in (0, self.steps) else f"{literal_text(self.top)} * {k} / {self.steps}"
-
-
-def schedule(probabilities: Iterable[float]) -> Schedule | None:
-    """The steps in which the probabilities grow, up to a round number; None where they do not grow so."""
-    found = {p for p in probabilities if p > 0}
-    if len(found) < 3:
-        return None
-    top = max(found)
-    for steps in range(2, 1000):
-        if all(abs(p * steps / top - round(p * steps / top)) < 1e-9 for p in found):
-            return _rounded(top / steps, steps)
-    return None
-
-
-def _rounded(step: float, steps: int) -> Schedule | None:
-    """The schedule's end may lie beyond its last block: 0.2 where that has 14 / 15 of it."""
-    for count in range(steps, 2 * steps + 2):
-        top = round(step * count, 12)
-        if len(repr(top)) <= 4:
-            return Schedule(top, count)
-    return None
-
-
 @dataclass
 class Solver:
     """Finds an expression for each slot of a class's text; what no known variable explains becomes a parameter.
@@ -173,6 +89,7 @@ class Solver:
     formulas: list[Formula] = field(default_factory=list)
     wanted: dict[str, list[bool]] = field(default_factory=dict)
     fillers: dict[str, Any] = field(default_factory=dict)
+    channels: list[tuple[Values, Formula]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Drop what is not known of all instances, and second names of the same numbers."""
@@ -189,6 +106,8 @@ class Solver:
         """The expression for a slot. siblings: role -> the slots of the same layer that are solved already."""
         formula = self._solve(values, argument, siblings)
         self.formulas.append(formula)
+        if argument.role in CHANNELS and len(formula.parts) > 1:
+            self.channels.append((values, formula))
         for used in formula.names:
             self.roles.setdefault(used, argument.role)
             before = self.wanted.setdefault(used, [False] * len(values))
@@ -209,7 +128,13 @@ class Solver:
         for known in sorted(self.variables, key=_preference(role)):
             if self.roles.get(known.name) in roles and _equal(values, known.values):
                 return name(known.name)
-        return None
+        return self._solved_before(values, role)
+
+    def _solved_before(self, values: Values, role: str) -> Formula | None:
+        """A sum or product that stands for the same number of channels elsewhere."""
+        if role not in CHANNELS or ABSENT not in values:
+            return None
+        return next((formula for other, formula in self.channels if _equal(values, other)), None)
 
     def _literal(self, values: Values, argument: Argument) -> Formula:
         value = next((value for value in values if value is not ABSENT), argument.default)
@@ -224,7 +149,9 @@ class Solver:
         for candidate in sorted(self.variables, key=_preference(role)):
             if _equal(values, candidate.values):
                 return name(self._use(candidate))
-        return self._derived(values) if role in CHANNELS else None
+        if role not in CHANNELS:
+            return None
+        return self._solved_before(values, role) or self._derived(values)
 
     def _use(self, used: Variable) -> str:
         """A local name is computed in the constructor where it follows from the arguments."""
@@ -232,7 +159,6 @@ class Solver:
             formula = self._derived(used.values, [v for v in self.variables if v.kind != "local"])
             if formula:
                 self.locals[used.name] = formula
-                self.formulas.append(formula)
         return used.name
 
     def _derived(self, values: Values, variables: Sequence[Variable] | None = None) -> Formula | None:
@@ -306,9 +232,14 @@ class Solver:
 
     def parameters(self) -> list[Parameter]:
         """The constructor's parameters: those that every call gives first."""
-        used = {n for formula in self.formulas for n in formula.names} - set(self.locals)
-        found = [self._parameter(v) for v in self.variables if v.name in used]
+        used = self.used()
+        found = [self._parameter(v) for v in self.variables if v.name in used and v.name not in self.locals]
         return sorted(found, key=lambda parameter: (parameter.default is not REQUIRED, parameter.by_keyword))
+
+    def used(self) -> set[str]:
+        """The names in all expressions, and in those of the local names among them."""
+        found = {used for formula in self.formulas for used in formula.names}
+        return found | {used for local in found & set(self.locals) for used in self.locals[local].names}
 
     def _parameter(self, known: Variable) -> Parameter:
         role = self.roles.get(known.name, "")
@@ -319,7 +250,8 @@ class Solver:
         values = known.values
         if role in DROPS:
             values = tuple(v if wanted else 0.0 for v, wanted in zip(values, self.wanted[known.name], strict=True))
-        by_keyword = default is not REQUIRED or not all(type(v) in (int, tuple) for v in values)
+        plain = all(type(v) is int or (role == "kernel" and isinstance(v, tuple)) for v in values)
+        by_keyword = default is not REQUIRED or not plain
         return Parameter(known.name, _type(values, role), values, role, default, by_keyword)
 
 

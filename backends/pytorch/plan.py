@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from archlang.backends.pytorch.body import Body
 from archlang.backends.pytorch.embedding import Embedding
-from archlang.backends.pytorch.parameters import Formula, Parameter
+from archlang.backends.pytorch.formulas import Formula
+from archlang.backends.pytorch.parameters import Parameter
 from archlang.backends.pytorch.regions import Region
 
 Slot = tuple[str | int, ...]

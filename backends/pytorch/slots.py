@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from archlang.backends.pytorch.body import Body
 from archlang.backends.pytorch.embedding import Embedding
+from archlang.backends.pytorch.formulas import Formula
 from archlang.backends.pytorch.layer import ABSENT, Argument, Layer
-from archlang.backends.pytorch.parameters import PARAMETER_NAMES, Formula, Solver, Values
+from archlang.backends.pytorch.parameters import PARAMETER_NAMES, Solver, Values
 from archlang.backends.pytorch.plan import Instance, Slot
 
 
@@ -22,13 +23,17 @@ class Slots:
     formulas: dict[Slot, Formula | None] = field(default_factory=dict)
 
     def solve(self) -> dict[Slot, Formula | None]:
-        for position, attribute in enumerate(self.host.attributes):
-            layers = [self._attribute(position, instance) for instance in self.instances]
-            self._layer(attribute.layer, layers, (attribute.name,), self._parameter_prefix(attribute.name))
-        for i, item in enumerate(self.host.items):
-            layers = [self._item(i, instance) for instance in self.instances]
-            given = [layer.call_arguments if layer else None for layer in layers]
-            self._arguments(item.layer.call_arguments, given, (i,), label_of(item.name), by_name=True)
+        """What all instances have comes first: what only some have is best said in its terms."""
+        for everywhere in (True, False):
+            for position, attribute in enumerate(self.host.attributes):
+                layers = [self._attribute(position, instance) for instance in self.instances]
+                if (None not in layers) is everywhere:
+                    self._layer(attribute.layer, layers, (attribute.name,), self._parameter_prefix(attribute.name))
+            for i, item in enumerate(self.host.items):
+                layers = [self._item(i, instance) for instance in self.instances]
+                if (None not in layers) is everywhere:
+                    given = [layer.call_arguments if layer else None for layer in layers]
+                    self._arguments(item.layer.call_arguments, given, (i,), label_of(item.name), by_name=True)
         return self.formulas
 
     def _parameter_prefix(self, name: str) -> str:

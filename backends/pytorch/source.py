@@ -14,11 +14,11 @@ import archlang
 from archlang.backends.pytorch.body import open_circles
 from archlang.backends.pytorch.classes import plan_classes
 from archlang.backends.pytorch.constructor import ClassText, class_text
-from archlang.backends.pytorch.forward import Results
 from archlang.backends.pytorch.layer import Layer
 from archlang.backends.pytorch.layout import INDENT, WIDTH, fits
 from archlang.backends.pytorch.lowering import LOWERINGS, UNSUPPORTED, as_module, pads_by_hand
 from archlang.backends.pytorch.names import check_names, docstring, variable
+from archlang.backends.pytorch.nesting import Results
 from archlang.backends.pytorch.plan import ClassPlan
 from archlang.backends.pytorch.regions import enclosing_block, region_tree
 from archlang.cost import cost
