@@ -34,7 +34,7 @@ demo: $(VENV)/.demo
 	$(RUN) compile zoo:mobilenet_v2 --to tflite --quantize int8 -o $(DEMO)/mobilenet_v2.tflite
 	$(RUN) bench $(DEMO)/mobilenet_v2.tflite
 	rm -rf $(DEMO)/search
-	$(RUN) search zoo:digits --data digits --trials 12 --epochs 3 --run $(DEMO)/search
+	$(RUN) search zoo:digits --data digits --trials 10 --epochs 3 --strategy 'evolution(population=4, sample=2)' --run $(DEMO)/search
 	$(RUN) check $(DEMO)/search/front/*.arch
 	@echo 'The winners are plain .arch files in $(DEMO)/search/front: read one, compile it, bench it.'
 

@@ -376,11 +376,16 @@ CODES: dict[str, Code] = {
     ),
     "E0811": Code("inputs that give no ranges", "The calibration inputs cannot be used, or are all the same value."),
     "E0812": Code(
-        "activations that are not finite",
-        "A layer makes NaN or infinities of the calibration inputs: the weights are broken, or the inputs are scaled "
-        "otherwise than in training.",
+        "activations that cannot be quantized",
+        "A layer makes NaN, infinities, or values too large for int8 of the calibration inputs: the weights are "
+        "broken, or the inputs are scaled otherwise than in training.",
     ),
-    "E0813": Code("the file would be too large", "A .tflite file holds less than 2 GiB."),
+    "E0813": Code("the file would be too large", "A .tflite or .onnx file holds less than 2 GB of weights."),
+    "E0814": Code(
+        "weights that do not fit float32",
+        "The arrays of a layer, with the BatchNorm behind it multiplied in, are not finite in float32: the running "
+        "variance is negative, or the weights are too large.",
+    ),
     # ---- data --------------------------------------------------------------------------------------------------------
     "E0901": Code(
         "an unknown data set",

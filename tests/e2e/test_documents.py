@@ -63,7 +63,7 @@ def test_cost_has_the_promised_fields(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("by", LINES)
-@pytest.mark.parametrize("spec", ["zoo:mobilenet_v2", "zoo:resnet:r18", "zoo:efficientnet:b0"])
+@pytest.mark.parametrize("spec", ["zoo:mobilenet_v2", "zoo:resnet:r18", "zoo:efficientnet:b0", "zoo:googlenet"])
 def test_the_columns_of_the_table_add_up_to_the_totals(by: str, spec: str) -> None:
     net = archlang.load(spec)
     found = net.cost()
