@@ -185,12 +185,15 @@ class _TreeBuilder(Transformer[Token, Any]):
         return c[0]
 
     def flow(self, c: list[Any]) -> tree.Flow:
-        return tree.Flow(self._span(c[0], c[-1]), c[0], self._name(c[1]) if len(c) == 2 else None)
+        return tree.Flow(self._span(c[0], c[-1]), c[0], self._defined(c[1]) if len(c) == 2 else None)
 
     def expr_list(self, c: list[Any]) -> list[Any]:
         return c
 
     def assign(self, c: list[Any]) -> tree.Assign:
+        for target in c[0]:
+            if isinstance(target, tree.Name):
+                _refuse_reserved(target)
         return tree.Assign(self._span(c[0][0], c[1][-1]), tuple(c[0]), tuple(c[1]))
 
     def default(self, c: list[Any]) -> tree.Default:
@@ -263,7 +266,7 @@ class _TreeBuilder(Transformer[Token, Any]):
 
     def param(self, c: list[Any]) -> tree.Param:
         default = next((part for part in c if isinstance(part, tree.Expr)), None)
-        return tree.Param(self._span(c[0], c[-1]), self._name(c[0]), default, _is(c[-1], "ONCE"))
+        return tree.Param(self._span(c[0], c[-1]), self._defined(c[0]), default, _is(c[-1], "ONCE"))
 
     def params(self, c: list[Any]) -> list[Any]:
         return c
@@ -325,12 +328,16 @@ class _TreeBuilder(Transformer[Token, Any]):
 
     def _defined(self, token: Token) -> tree.Name:
         name = self._name(token)
-        if name.id in RESERVED:
-            raise fail("E0108", f"`{name.id}` is reserved for later versions of the language", name.span)
+        _refuse_reserved(name)
         return name
 
 
 RESERVED = frozenset(("type", "where", "let", "return", "import", "quant", "target"))
+
+
+def _refuse_reserved(name: tree.Name) -> None:
+    if name.id in RESERVED:
+        raise fail("E0108", f"`{name.id}` is reserved for later versions of the language", name.span)
 
 
 def _is(value: Any, terminal: str) -> bool:

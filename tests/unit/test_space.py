@@ -107,6 +107,26 @@ def test_a_candidate_prints_as_source_with_the_same_network(spec: str, tmp_path:
         assert check(str(tmp_path / "found.arch")).errors == ()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [*SPACES, "zoo:nasbench201"])
+def test_a_thousand_candidates_print_as_source(spec: str) -> None:
+    found, rng = load_or_default(spec), Random(7)
+    for _ in range(1000):
+        picks = found.sample(rng)
+        assert archlang.loads(found.source(picks, "Found")).graph.digest == found.graph(picks).digest
+
+
+def load_or_default(spec: str) -> Space:
+    """The space of the file's search, or of its net."""
+    return load_search(spec).space if spec != "zoo:nasbench201" else Space(archlang.load(spec).value)
+
+
+def test_the_nas_bench_201_space() -> None:
+    found = Space(archlang.load("zoo:nasbench201").value)
+    assert (found.decisions, found.size) == (6, 15_625)
+    assert found.misfits() == []
+
+
 @pytest.mark.parametrize("text", [text for text, _, _ in COUNTED])
 def test_small_candidates_print_as_source(text: str) -> None:
     found, rng = space(text), Random(2)
