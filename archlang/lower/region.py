@@ -72,15 +72,24 @@ class _Flattener:
                 values.append(self._op(step, inputs, prefix, residual + step.residual))
                 continue
             path = prefix + step.name
-            self.scopes[path] = self._fed(step.scope, inputs) if step.scope.inputs else step.scope
+            self.scopes[path] = self._scope(step.scope, inputs, residual + step.residual)
             inner = self.place(step.region, list(inputs), path + ".", residual + step.residual)
             values.extend(inner[i] for i in step.region.outputs)
         return values
 
-    def _fed(self, scope: Scope, values: tuple[int, ...]) -> Scope:
-        """The scope of a cell with the nodes that feed this instance."""
-        fed = ((name, self.nodes[value].name) for (name, _), value in zip(scope.inputs, values, strict=True))
-        return replace(scope, inputs=tuple(fed))
+    def _scope(self, scope: Scope, values: tuple[int, ...], residual: int) -> Scope:
+        """The scope of one instance: with the nodes that feed a cell, and with the values of arguments in `pos`."""
+        if scope.inputs:
+            fed = ((name, self.nodes[value].name) for (name, _), value in zip(scope.inputs, values, strict=True))
+            scope = replace(scope, inputs=tuple(fed))
+        if any(isinstance(value, Late) for _, value in scope.arguments):
+            pos = self._pos(residual)
+            known = ((name, v.at(pos) if isinstance(v, Late) else v) for name, v in scope.arguments)
+            scope = replace(scope, arguments=tuple(known))
+        return scope
+
+    def _pos(self, residual: int) -> float:
+        return residual / (self.total - 1) if self.total > 1 else 0.0
 
     def _op(self, step: Step, inputs: tuple[int, ...], prefix: str, residual: int) -> int:
         op = step.op
@@ -92,7 +101,7 @@ class _Flattener:
         return len(self.nodes) - 1
 
     def _settled(self, op: Op, residual: int) -> Op:
-        pos = residual / (self.total - 1) if self.total > 1 else 0.0
+        pos = self._pos(residual)
         late = {f.name: v.at(pos) for f in fields(op) if isinstance(v := getattr(op, f.name), Late)}
         return replace(op, **late) if late else op
 
