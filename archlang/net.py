@@ -52,6 +52,12 @@ class Net:
         """Parameters, MACs, FLOPs and memory, for batch 1."""
         return cost(self.graph)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the drawing, repeats folded, over the cost; the cost alone where the extra is missing."""
+        from archlang.draw.notebook import summary
+
+        return summary(self.graph, self.value.label or self.name, self.cost())
+
     def compile(self, target: str, weights: Mapping[str, Any] | None = None, **request: Any) -> Artifact:
         """The network as a file of the backend `target`. Raises ArchError where weights do not fit the network.
 
