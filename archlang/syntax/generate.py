@@ -1,36 +1,72 @@
-"""Makes `tables.json`, the parser's tables, from the grammar: `python -m archlang.syntax.generate` (or `make grammar`).
-
-Building an LALR parser takes half a second, loading its tables 20 ms. JSON, for it is quick to read and runs nothing.
-"""
+"""Makes `tables.json`, the parser's tables, from the grammar: `make grammar`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+import re
 from typing import Any
 
 from lark import Lark
 from lark.grammar import Rule
-from lark.lexer import TerminalDef
+from lark.lexer import PatternStr
 
-from archlang.syntax.parser import TABLES, Indentation
+from archlang.syntax.explain import GRAMMAR, parser
+from archlang.syntax.lalr import TABLES
 
-GRAMMAR = Path(__file__).parents[1] / "grammar" / "archlang.lark"
-
-
-def build(debug: bool = False) -> Lark:
-    """The parser straight from the grammar. debug: Lark logs the conflicts that it resolves."""
-    grammar = GRAMMAR.read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", postlex=Indentation(), maybe_placeholders=False, debug=debug)
+_OPERATORS = [
+    "**",
+    "->",
+    "==",
+    "!=",
+    "<=",
+    ">=",
+    "//",
+    "..",
+    "-",
+    "+",
+    "*",
+    "/",
+    "%",
+    "<",
+    ">",
+    "~",
+    "×",
+    "=",
+    ":",
+    ";",
+    ",",
+    ".",
+    "|",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "_",
+]
 
 
 def generated() -> str:
-    """The text of `tables.json`."""
-    data, memo = build().memo_serialize([TerminalDef, Rule])
-    data["options"]["postlex"] = None  # an object: given anew when the tables are loaded
-    document = {"grammar": digest(), "data": _plain(data), "memo": _plain(memo)}
-    return json.dumps(document, separators=(",", ":")) + "\n"
+    """The text of `tables.json`: the digest of the grammar, and the fields of `lalr.Tables`."""
+    lark = parser()
+    table = lark.parser.parser._parse_table
+    numbers = {rule: number for number, rule in enumerate(lark.rules)}
+    states = [
+        {symbol: arg if action.name == "Shift" else -numbers[arg] - 1 for symbol, (action, arg) in sorted(row.items())}
+        for _, row in sorted(table.states.items())
+    ]
+    document = {
+        "grammar": digest(),
+        "start": table.start_states["start"],
+        "end": table.end_states["start"],
+        "operators": {text: name for text in _OPERATORS if (name := _terminal(lark, text)) is not None},
+        "keywords": _keywords(lark),
+        "rules": [_rule(rule) for rule in lark.rules],
+        "states": states,
+    }
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def digest() -> str:
@@ -38,17 +74,33 @@ def digest() -> str:
     return hashlib.sha256(GRAMMAR.read_bytes()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """Nothing but JSON's own types; a dict with numbers as keys is a list of pairs, which `parser` turns back."""
-    if isinstance(value, dict):
-        if value and all(isinstance(key, int) for key in value):
-            return {"#": [[key, _plain(item)] for key, item in value.items()]}
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+def _terminal(lark: Lark, text: str) -> str | None:
+    """The terminal that a sign is."""
+    for terminal in lark.terminals:
+        if not terminal.name.startswith("_N") and re.fullmatch(terminal.pattern.to_regexp(), text):
+            return terminal.name
+    return None
+
+
+def _keywords(lark: Lark) -> dict[str, str]:
+    found = {t.pattern.value: t.name for t in lark.terminals if isinstance(t.pattern, PatternStr)}
+    return {text: name for text, name in sorted(found.items()) if text.isidentifier() and text != "_"}
+
+
+def _rule(rule: Rule) -> list[Any]:
+    """origin, size, callback, the symbols that count (with: is it a list to be taken apart?), single: see `lalr.Rule`.
+
+    As Lark's own tree builder has it: anonymous terminals are left out, rules that begin with `_` are taken apart, and
+    `?rule` with one symbol left is that symbol.
+    """
+    options = rule.options
+    keep = [
+        [i, int(not symbol.is_term and symbol.name.startswith("_"))]
+        for i, symbol in enumerate(rule.expansion)
+        if options.keep_all_tokens or not (symbol.is_term and symbol.filter_out)  # type: ignore[attr-defined]
+    ]
+    single = options.expand1 and not rule.alias
+    return [rule.origin.name, len(rule.expansion), rule.alias or rule.origin.name, keep, int(single)]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from archlang.source import Span
 from archlang.syntax import tree
-from archlang.syntax.parser import BINDING, PREFIX_BINDING
+from archlang.syntax.builder import BINDING, PREFIX_BINDING
 
 INDENT = "  "
 MAX_COLUMNS = 120

@@ -15,7 +15,9 @@ from archlang.errors import ArchError
 from archlang.lower import LIBRARY
 from archlang.source import Source
 from archlang.syntax import format_text, generate, parse, tree
-from archlang.syntax.parser import TABLES, scan_comments
+from archlang.syntax.explain import parser as lark_parser
+from archlang.syntax.lalr import TABLES
+from archlang.syntax.parser import scan_comments
 from archlang.syntax.printer import print_expr
 from tests.unit.programs import EXPRESSIONS, PROGRAMS
 
@@ -100,7 +102,7 @@ def test_every_node_lies_within_its_parent() -> None:
 
 def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, logger=lark.logger.name):
-        generate.build(debug=True)
+        lark_parser(debug=True)
     assert "onflict" not in caplog.text
 
 
@@ -126,8 +128,10 @@ def test_hostile_text(text: str, code: str) -> None:
 @given(PROGRAMS.flatmap(lambda text: st.permutations(text.split(" ")).map(" ".join)))
 @settings(max_examples=150, deadline=None)
 def test_broken_programs_get_a_diagnostic(text: str) -> None:
+    """And where there is none, Lark reads the text too: `explain` sees to the other direction."""
     try:
         program(text)
+        lark_parser().parse(text + "\n")
     except ArchError as error:
         for diagnostic in error.diagnostics:
             assert diagnostic.span is not None
