@@ -155,3 +155,9 @@ def test_random_blocks_in_pytorch(graph: Graph) -> None:
 @pytest.mark.parametrize("spec", ["zoo:mobilenet_v2", "zoo:resnet:r18", "zoo:resnet:r50", "zoo:efficientnet:b0"])
 def test_networks_that_ship(spec: str) -> None:
     assert_agree(resized(archlang.load(spec).graph, (3, 64, 64)), *BACKENDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["zoo:resnet:r152", "zoo:efficientnet:b7", "zoo:densenet:d121"])
+def test_deep_networks_that_ship(spec: str) -> None:
+    assert_agree(resized(archlang.load(spec).graph, (3, 64, 64)), *BACKENDS)
