@@ -24,7 +24,7 @@ COMMANDS = {
     "compile": "Generate PyTorch, ONNX or TFLite.",
     "bench": "Measure latency on a device.",
     "train": "Train the generated PyTorch on a data set.",
-    "search": "Search a space, or the neighbourhood of a network.",
+    "search": "Search a space for the best networks, measured on the device.",
     "zoo": "The networks that ship: list, show, copy.",
     "explain": "What an error code means, with a wrong and a right example.",
 }
