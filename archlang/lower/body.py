@@ -382,12 +382,8 @@ class Body(Steps):
         function = self.eval(column.function)
         call = tree.Call(cell.span, column.function, (tree.Arg(cell.span, None, cell),))
         if isinstance(function, FnValue):
-            return self._fn_value(function, (value,), call)
+            return self._fn(function, (value,), {}, call)
         return self._builtin_function(function, (value,), {}, call)
-
-    def _fn_value(self, function: FnValue, args: tuple[Value, ...], node: tree.Call) -> Value:
-        scope = self.bind_params(function.decl.name.id, function.decl.params, args, {}, function.scope, node.span)
-        return self.eval_in(function.decl.body, scope)
 
     def _advance(self, unit: Applied, row: tree.Row, name: str) -> None:
         """Apply a row's step to the flow. A block is called `name`; the ops of a built-in are named below it."""

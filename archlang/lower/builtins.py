@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from archlang.errors import fail
 from archlang.ir.types import TensorType
 from archlang.lower.values import Builtin, Function, Late, Parameter, Tensor, Value, kind_of, show
-from archlang.ops import OPS, Op, activation, conv, join, norm, pool, regularize, same_padding, shape
+from archlang.ops import OPS, Op, conv, join, pool, regularize, same_padding, shape
 from archlang.source import Span
 
 if TYPE_CHECKING:
@@ -89,12 +89,6 @@ _CONVERT: dict[str, Callable[[Value, str, Span], Any]] = {
     "str": text,
     "tuple[int, int]": pair,
 }
-
-
-def _axis_padding(size: int, kernel: int, stride: int, dilation: int, value: Value) -> tuple[int, int]:
-    if value == "same":
-        return same_padding(size, kernel, stride, dilation)
-    return value, value
 
 
 def padding(
@@ -284,8 +278,6 @@ GROUPS = frozenset(("add", "concat", "mul", "mean", "residual", "branch"))
 """Names that head a group."""
 
 JOINS: dict[str, type[Op]] = {"add": join.Add, "concat": join.Concat, "mul": join.Mul, "mean": join.Mean}
-
-_ = activation, norm  # their classes become built-ins through OPS
 
 # ---- functions on numbers --------------------------------------------------------------------------------------------
 
