@@ -8,6 +8,9 @@ DEMO   ?= demo
 # Extra words for pip, such as  PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PIP_ARGS ?=
 
+# What the zoo is compared with. Without their dependencies: torchvision asks for a CUDA build of torch.
+REFERENCES := torchvision==0.28.0 timm==1.0.31 pytorchcv==0.0.74
+
 .PHONY: demo test test-all lint bench grammar clean
 .DEFAULT_GOAL := test
 
@@ -25,6 +28,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'installing archlang[all,dev] into $(VENV): a few minutes at the first time'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps $(REFERENCES)
 	$(BIN)/python -m compileall -q archlang backends
 	@touch $@ $(VENV)/.demo
 

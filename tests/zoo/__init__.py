@@ -1,0 +1,1 @@
+"""The zoo beside the reference implementations: torchvision, timm, pytorchcv, published tables."""
