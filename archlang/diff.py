@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from archlang.cost import NetCost
@@ -33,11 +34,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Layer:
-    """An op: its name, itself with its attributes, the shape that it makes."""
+    """An op: its name, itself with its attributes, the shape that it makes, and the path of the block that it is in."""
 
     name: str
     op: str
     output: str
+    block: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ class Difference:
 
 
 def diff(before: Net, after: Net) -> Difference:
-    """What changed from one network to the other. Layers are aligned by op, attributes and shape, not by name."""
+    """What changed from one network to the other.
+
+    Layers are aligned by op, attributes and shape, not by name: first whole instances of blocks, then what is left
+    between them layer by layer. Of several equal ones the last counts as added, so that names stay together.
+    """
     one, two = _layers(before.graph), _layers(after.graph)
     changes, unchanged = _align(one, two)
     equal = before.graph.digest == after.graph.digest
@@ -94,24 +100,76 @@ def _figures(one: NetCost, two: NetCost) -> tuple[Figure, ...]:
 
 
 def _layers(graph: Graph) -> list[Layer]:
-    return [Layer(node.name, op_text(node.op), str(node.type)) for node in graph.nodes]
+    return [Layer(node.name, op_text(node.op), str(node.type), _block(graph, node.name)) for node in graph.nodes]
+
+
+def _block(graph: Graph, name: str) -> str:
+    """The path of the outermost block that a node is in."""
+    parts = name.split(".")
+    paths = (".".join(parts[:end]) for end in range(1, len(parts)))
+    return next((path for path in paths if path in graph.scopes and graph.scopes[path].kind == "block"), "")
 
 
 def _align(one: Sequence[Layer], two: Sequence[Layer]) -> tuple[tuple[Change, ...], int]:
     """The changes in order, and the number of layers that are the same."""
-    matcher = SequenceMatcher(None, [_line(a) for a in one], [_line(b) for b in two], autojunk=False)
+    before, after = _units(one), _units(two)
     changes: list[Change] = []
     unchanged = 0
-    for tag, a1, a2, b1, b2 in matcher.get_opcodes():
+    for tag, a1, a2, b1, b2 in _opcodes([_lines(unit) for unit in before], [_lines(unit) for unit in after]):
+        gone, new = _flat(before[a1:a2]), _flat(after[b1:b2])
+        if tag == "equal":
+            unchanged += len(gone)
+            continue
+        found, same = _align_layers(gone, new)
+        changes += found
+        unchanged += same
+    return tuple(changes), unchanged
+
+
+def _units(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
+    """Instances of blocks, and the layers outside of them one by one."""
+    groups = groupby(enumerate(layers), lambda item: item[1].block or item[0])
+    return [tuple(layer for _, layer in group) for _, group in groups]
+
+
+def _flat(units: Sequence[tuple[Layer, ...]]) -> list[Layer]:
+    return [layer for unit in units for layer in unit]
+
+
+def _lines(unit: Sequence[Layer]) -> tuple[tuple[str, str], ...]:
+    return tuple((layer.op, layer.output) for layer in unit)
+
+
+def _align_layers(one: Sequence[Layer], two: Sequence[Layer]) -> tuple[list[Change], int]:
+    changes: list[Change] = []
+    unchanged = 0
+    for tag, a1, a2, b1, b2 in _opcodes([_lines([a]) for a in one], [_lines([b]) for b in two]):
         if tag == "equal":
             unchanged += a2 - a1
         else:
             changes += _paired(one[a1:a2], two[b1:b2])
-    return tuple(changes), unchanged
+    return changes, unchanged
 
 
-def _line(layer: Layer) -> tuple[str, str]:
-    return layer.op, layer.output
+Opcode = tuple[str, int, int, int, int]
+
+
+def _opcodes(one: Sequence[Hashable], two: Sequence[Hashable]) -> list[Opcode]:
+    """difflib's opcodes. What is added or removed before equal items slides behind them."""
+    matcher = SequenceMatcher(None, one, two, autojunk=False)
+    found: list[Opcode] = []
+    waiting = list(reversed(matcher.get_opcodes()))
+    while waiting:
+        tag, a1, a2, b1, b2 = waiting.pop()
+        by = 0
+        if tag in ("insert", "delete") and waiting and waiting[-1][0] == "equal":
+            _, c1, c2, d1, d2 = waiting.pop()
+            side, start, end = (two, b1, b2) if tag == "insert" else (one, a1, a2)
+            while by < c2 - c1 and side[start + by] == side[end + by]:
+                by += 1
+            waiting.append(("equal", c1 + by, c2, d1 + by, d2))
+        found += [("equal", a1, a1 + by, b1, b1 + by), (tag, a1 + by, a2 + by, b1 + by, b2 + by)]
+    return [code for code in found if code[1] < code[2] or code[3] < code[4]]
 
 
 def _paired(one: Sequence[Layer], two: Sequence[Layer]) -> Iterator[Change]:

@@ -11,16 +11,23 @@ if TYPE_CHECKING:
 
 EVERYTHING = 1_000
 """A depth at which every block is open."""
+DIRECTIONS = ("down", "right")
+"""Ways that a drawing can run."""
 
 
-def draw(graph: Graph, format: str, title: str = "", depth: int = 0, expand: bool = False) -> bytes:
+def draw(
+    graph: Graph, format: str, title: str = "", depth: int = 0, expand: bool = False, direction: str = "down"
+) -> bytes:
     """The drawing of a network in one of `FORMATS`; the same bytes for the same graph.
 
     title: what it is called, the graph's name if empty. depth: how many levels of blocks are open. expand: every
-    block is open and every repeat drawn as often as it is there. Raises OutsideError where the extra `draw` is missing
-    (SVG, PNG, HTML), ArchError where a PNG would be too large.
+    block is open and every repeat drawn as often as it is there. direction: `down`, or `right` (from the left to the
+    right). Raises OutsideError where the extra `draw` is missing (SVG, PNG, HTML), ArchError where a PNG would be too
+    large.
     """
-    return FORMATS[format](boxes(graph, title, fold=not expand), EVERYTHING if expand else depth)
+    return FORMATS[format](
+        boxes(graph, title, fold=not expand), EVERYTHING if expand else depth, direction == DIRECTIONS[1]
+    )
 
 
 def boxes(graph: Graph, title: str = "", fold: bool = True) -> Box:
@@ -32,37 +39,37 @@ def boxes(graph: Graph, title: str = "", fold: bool = True) -> Box:
     return folding.fold(box) if fold else box
 
 
-def _svg(box: Box, depth: int) -> bytes:
+def _svg(box: Box, depth: int, right: bool) -> bytes:
     from archlang.draw import layout, svg
 
-    return svg.svg(layout.place(box, depth)).encode()
+    return svg.svg(layout.place(box, depth, right)).encode()
 
 
-def _png(box: Box, depth: int) -> bytes:
+def _png(box: Box, depth: int, right: bool) -> bytes:
     from archlang.draw import layout, png
 
-    return png.png(layout.place(box, depth))
+    return png.png(layout.place(box, depth, right))
 
 
-def _html(box: Box, depth: int) -> bytes:
+def _html(box: Box, depth: int, right: bool) -> bytes:
     from archlang.draw import page
 
-    return page.page(box, depth).encode()
+    return page.page(box, depth, right).encode()
 
 
-def _mermaid(box: Box, depth: int) -> bytes:
+def _mermaid(box: Box, depth: int, right: bool) -> bytes:
     from archlang.draw import text
 
-    return text.mermaid(box, depth).encode()
+    return text.mermaid(box, depth, right).encode()
 
 
-def _dot(box: Box, depth: int) -> bytes:
+def _dot(box: Box, depth: int, right: bool) -> bytes:
     from archlang.draw import text
 
-    return text.dot(box, depth).encode()
+    return text.dot(box, depth, right).encode()
 
 
-FORMATS: dict[str, Callable[[Box, int], bytes]] = {
+FORMATS: dict[str, Callable[[Box, int, bool], bytes]] = {
     "svg": _svg,
     "png": _png,
     "html": _html,

@@ -9,19 +9,19 @@ from typing import Any
 from archlang.ir.types import TensorType
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
 from archlang.ops.base import Op
-from archlang.ops.conv import Conv2d, Linear
+from archlang.ops.conv import Conv2d, Linear, RadialBasis
 from archlang.ops.join import Concat, Join
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import GlobalAvgPool, Pool2d
 from archlang.ops.shape import Input, Upsample
 
 _KINDS: tuple[tuple[tuple[type[Op], ...], str], ...] = (
     ((Input,), "terminal"),
     ((Conv2d,), "conv"),
-    ((Linear,), "linear"),
+    ((Linear, RadialBasis), "linear"),
     ((Pool2d, GlobalAvgPool), "pool"),
     ((Join, Concat), "join"),
-    ((BatchNorm, LayerNorm, LocalResponseNorm, Scale), "norm"),
+    ((BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale), "norm"),
     ((Attention, ClassToken, PosEmbed), "attention"),
 )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 from archlang.cost import cost
 from archlang.draw import labels
-from archlang.ir.graph import Graph, Node, Scope
-from archlang.ops.base import Cost
+from archlang.ir.graph import Graph, Node, Scope, op_text
+from archlang.ops.base import Cost, Op
 from archlang.passes.fuse import fuse
+from archlang.source import Span
 
 FRAMES = ("repeat", "sequence", "stage")
 """Kinds of scope that are a frame around their steps; a block is a box that opens."""
@@ -21,7 +22,8 @@ FRAMES = ("repeat", "sequence", "stage")
 class Wire:
     """A value that goes from one box to a sibling. An end that is None is the border of the box around them.
 
-    ports: which value of the border's `inputs` (source None) or `outputs` (target None) it is.
+    ports: which output of the source, or of the border's inputs (source None), and which input of the target, or of
+    the border's outputs (target None) it is.
     """
 
     source: str | None
@@ -31,13 +33,35 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """What a closer look at a box shows.
+
+    ops: the ops with all attributes that are not at their default. takes: the shapes of the inputs. arrays: its
+    parameters with their shapes, PyTorch's layout. place, offset, line: where it is written, and the text there.
+    """
+
+    ops: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    arrays: tuple[str, ...] = ()
+    place: str = ""
+    offset: int = 0
+    line: str = ""
+
+
+@dataclass(frozen=True)
 class Box:
     """An op with its norm and activation, an instance of a block, a frame, or the network.
 
     path: the scope's path or the node's name, unique in a drawing. kind: of the op, or of the scope, or `net`.
-    title, note: the two lines of text. shape: of what it makes. count: how many equal ones in a chain it stands for;
-    params and macs count all of them. names: the nodes that it stands for. inputs, outputs: the values that cross
-    its border, in order.
+    title, note: the first line of text, and the beginning of the second. shape: of what it makes.
+    cost: of all that it stands for. names: the nodes that it stands for. inputs, outputs: the values that cross its
+    border, in order. look: the ops of a box without children; equal for boxes that are written equally.
+    slots: of a cell, the name of each input.
+
+    count: how many in a chain it stands for, the last of which is shown; `each` is then a frame with all of them.
+    carry: what becomes of the inputs from one of them to the next, where there are several. earlier: how many of the
+    outputs, the last ones, are results of the one before the last, or of one still before it.
+    training: whether only training needs it (an auxiliary head).
     """
 
     path: str
@@ -49,9 +73,16 @@ class Box:
     names: tuple[str, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    count: int = 1
+    look: tuple[Op, ...] = ()
+    detail: Detail = Detail()
+    slots: tuple[str, ...] = ()
+    training: bool = False
     children: tuple[Box, ...] = ()
     wires: tuple[Wire, ...] = ()
+    count: int = 1
+    carry: str = ""
+    earlier: int = 0
+    each: Box | None = None
 
     @property
     def is_frame(self) -> bool:
@@ -66,9 +97,11 @@ class Box:
 
 def tree(graph: Graph, name: str = "") -> Box:
     """The boxes of a network, repeats not yet folded. name: what the drawing is called."""
+    found = cost(graph)
     merged = fuse(graph, _rides)
-    build = _Builder(merged, {layer.name: layer.cost for layer in cost(graph).layers})
-    return build.with_outputs(build.box("", "net", name or graph.name, range(len(merged.nodes))))
+    build = _Builder(merged, {layer.name: layer.cost for layer in found.layers})
+    net = build.box("", "net", name or graph.name, range(len(merged.nodes)))
+    return build.with_outputs(replace(net, cost=found.total))
 
 
 def _rides(producer: Node, node: Node) -> bool:
@@ -85,6 +118,8 @@ class _Builder:
     readers: list[list[int]] = field(init=False)
     varying: Mapping[str, frozenset[str]] = field(init=False)
     scopes: Mapping[str, Scope] = field(init=False)
+    values: Mapping[str, int] = field(init=False)
+    needed: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.readers = [[] for _ in self.graph.nodes]
@@ -95,32 +130,49 @@ class _Builder:
             self.readers[output.value].append(len(self.graph.nodes))
         self.scopes = _contiguous(self.graph)
         self.varying = _varying(self.scopes.values())
+        self.values = {part.name: i for i, node in enumerate(self.graph.nodes) for part in (node, *node.fused)}
+        self.needed = _needed(self.graph)
 
-    def box(self, path: str, kind: str, title: str, members: Sequence[int], note: str = "") -> Box:
+    @property
+    def named_inputs(self) -> bool:
+        """Whether the inputs' names matter: a single one is just the input."""
+        return len(self.graph.inputs) > 1
+
+    def box(self, path: str, kind: str, title: str, members: Sequence[int], scope: Scope | None = None) -> Box:
         """The box of the nodes `members`, with its children."""
         inside = set(members)
-        used = dict.fromkeys(j for i in members for j in self.graph.nodes[i].inputs if j not in inside)
+        used = tuple(dict.fromkeys(j for i in members for j in self.graph.nodes[i].inputs if j not in inside))
         made = tuple(i for i in members if any(j not in inside for j in self.readers[i]))
         children = self.children(path, members)
-        wires = _wires(children, tuple(used), made)
-        last = self.graph.nodes[made[-1] if made else members[-1]]
-        total = sum((child.cost for child in children), Cost())
-        names = tuple(name for child in children for name in child.names)
-        return Box(
-            path, kind, title, note, str(last.type), total, names, tuple(used), made, children=children, wires=wires
+        box = Box(
+            path,
+            kind,
+            title,
+            self.arguments(scope) if scope and scope.kind == "block" else "",
+            str(self.graph.nodes[made[-1] if made else members[-1]].type) if members else "",
+            sum((child.cost for child in children), Cost()),
+            tuple(name for child in children for name in child.names),
+            used,
+            made,
+            slots=self.slots(scope, used) if scope else (),
+            training=all(child.training for child in children),
+            children=children,
+            wires=wires(children, used, made),
         )
+        return replace(box, detail=self.detail(scope.span if scope else None, used))
 
     def with_outputs(self, net: Box) -> Box:
         """The network's box with a terminal for each of its outputs."""
         owner = {value: (child.path, port) for child in net.children for port, value in enumerate(child.outputs)}
-        children, wires = list(net.children), [wire for wire in net.wires if wire.target is not None]
+        children, inner = list(net.children), [wire for wire in net.wires if wire.target is not None]
         for output in self.graph.outputs:
             path = f"{output.name} (output)"  # unlike any node's name
             shape, note = str(self.graph.nodes[output.value].type), "in training only" if output.aux else ""
-            children.append(Box(path, "terminal", output.name, note, shape, Cost(), (), (output.value,), ()))
+            end = Box(path, "terminal", output.name, note, shape, Cost(), (), (output.value,), (), training=output.aux)
+            children.append(replace(end, detail=Detail(takes=(shape,))))
             source, port = owner[output.value]
-            wires.append(Wire(source, path, port, 0))
-        return replace(net, children=tuple(children), wires=tuple(wires), outputs=())
+            inner.append(Wire(source, path, port, 0))
+        return replace(net, children=tuple(children), wires=tuple(inner), outputs=())
 
     def children(self, path: str, members: Sequence[int]) -> tuple[Box, ...]:
         boxes: list[Box] = []
@@ -141,8 +193,8 @@ class _Builder:
     def scope(self, path: str, members: list[int]) -> Box:
         scope = self.scopes[path]
         if scope.kind == "block":
-            return self.box(path, "block", scope.source or path, members, self.arguments(scope))
-        frame = self.box(path, scope.kind, path.rpartition(".")[2], members)
+            return self.box(path, "block", scope.source or path, members, scope)
+        frame = self.box(path, scope.kind, path.rpartition(".")[2], members, scope)
         return frame.children[0] if len(frame.children) == 1 else frame
 
     def arguments(self, scope: Scope) -> str:
@@ -151,21 +203,73 @@ class _Builder:
         telling = [item for item in simple if item[0] in self.varying[scope.source]] or simple[:3]
         return ", ".join(f"{name}={_short(value)}" for name, value in telling[:4])
 
+    def slots(self, scope: Scope, used: Sequence[int]) -> tuple[str, ...]:
+        """What a cell calls the values that enter it; the first name where one value enters twice."""
+        names = {self.values.get(value): name for name, value in reversed(scope.inputs)}
+        return tuple(names.get(value, "") for value in used)
+
+    def detail(self, span: Span | None, used: Sequence[int]) -> Detail:
+        takes = tuple(str(self.graph.nodes[value].type) for value in used)
+        return replace(_place(span), takes=takes)
+
     def leaf(self, i: int) -> Box:
         node = self.graph.nodes[i]
         parts = (node, *node.fused)
         types = self.graph.input_types(node)
-        made = (i,) if self.readers[i] else ()
-        total = sum((self.costs.get(part.name, Cost()) for part in parts), Cost())
-        note = " + ".join(labels.title(part.op, types) for part in node.fused)
-        names = tuple(part.name for part in parts)
         used = tuple(dict.fromkeys(node.inputs))
-        text = labels.title(node.op, types)
-        return Box(node.name, labels.kind(node.op), text, note, str(node.type), total, names, used, made)
+        detail = replace(
+            self.detail(node.span, used),
+            ops=tuple(op_text(part.op) for part in parts),
+            takes=tuple(str(type_) for type_ in types),
+            arrays=tuple(_arrays(node, lambda part: types if part is node else (node.type,))),
+        )
+        return Box(
+            node.name,
+            labels.kind(node.op),
+            node.name if node.op.name == "input" and self.named_inputs else labels.title(node.op, types),
+            " + ".join(labels.title(part.op, types) for part in node.fused),
+            str(node.type),
+            sum((self.costs.get(part.name, Cost()) for part in parts), Cost()),
+            tuple(part.name for part in parts),
+            used,
+            (i,) if self.readers[i] else (),
+            look=tuple(part.op for part in parts),
+            detail=detail,
+            training=i not in self.needed,
+        )
+
+
+def _arrays(node: Node, types: Callable[[Node], tuple[Any, ...]]) -> Iterator[str]:
+    """`weight 64x3x7x7` for each array of a node and of what is fused into it."""
+    for part in (node, *node.fused):
+        prefix = "" if part is node else f"{part.op.name}."
+        for name, param in part.op.params(*types(part)).items():
+            yield f"{prefix}{name} {'x'.join(map(str, param.shape))}"
+
+
+def _place(span: Span | None) -> Detail:
+    """The first line of the place in the source."""
+    if span is None:
+        return Detail()
+    place = f"{span.source.name}:{span.line}"
+    return Detail(place=place, offset=span.start, line=span.source.line(span.line).strip())
 
 
 def _short(value: Any) -> str:
     return str(value) if len(str(value)) <= 16 else str(value)[:15] + "…"
+
+
+def _needed(graph: Graph) -> frozenset[int]:
+    """The nodes that an output reads, auxiliary ones aside; all where there are only those."""
+    main = [output.value for output in graph.outputs if not output.aux]
+    stack = main or [output.value for output in graph.outputs]
+    found: set[int] = set()
+    while stack:
+        i = stack.pop()
+        if i not in found:
+            found.add(i)
+            stack += graph.nodes[i].inputs
+    return frozenset(found)
 
 
 def _contiguous(graph: Graph) -> dict[str, Scope]:
@@ -180,7 +284,7 @@ def _contiguous(graph: Graph) -> dict[str, Scope]:
     return {path: graph.scopes[path] for path, found in places.items() if found[-1] - found[0] + 1 == len(found)}
 
 
-def _varying(scopes: Any) -> dict[str, frozenset[str]]:
+def _varying(scopes: Iterable[Scope]) -> dict[str, frozenset[str]]:
     """Block -> the arguments that are not the same in all of its instances."""
     seen: dict[str, dict[str, set[str]]] = {}
     for scope in scopes:
@@ -190,14 +294,15 @@ def _varying(scopes: Any) -> dict[str, frozenset[str]]:
     return {source: frozenset(n for n, found in values.items() if len(found) > 1) for source, values in seen.items()}
 
 
-def _wires(children: Sequence[Box], used: tuple[int, ...], made: tuple[int, ...]) -> tuple[Wire, ...]:
+def wires(children: Sequence[Box], used: Sequence[int], made: Sequence[int]) -> tuple[Wire, ...]:
+    """The wires inside a box whose border the values `used` and `made` cross; a value may go straight through."""
     owner = {value: (child.path, port) for child in children for port, value in enumerate(child.outputs)}
-    wires = []
-    for child in children:
-        for port, value in enumerate(child.inputs):
-            source, at = owner.get(value, (None, 0))
-            wires.append(Wire(source, child.path, used.index(value) if source is None else at, port))
-    for port, value in enumerate(made):
-        source, at = owner[value]
-        wires.append(Wire(source, None, at, port))
-    return tuple(wires)
+    entry = {value: (None, port) for port, value in enumerate(used)}
+    source = entry | owner
+    found = [
+        Wire(source[value][0], child.path, source[value][1], port)
+        for child in children
+        for port, value in enumerate(child.inputs)
+    ]
+    ends = [Wire(source[value][0], None, source[value][1], port) for port, value in enumerate(made)]
+    return tuple(found + ends)

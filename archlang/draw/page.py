@@ -1,122 +1,184 @@
-"""Drawings as one HTML page that needs nothing else: levels to open, blocks to look into, costs on hover."""
+"""Drawings as one HTML page that needs nothing else: boxes open and close in place.
+
+The page holds the boxes, their closed sizes and the plan of each scope as JSON; `layout.js` places them and `view.js`
+shows them.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from html import escape
+from importlib.resources import files
+from typing import Any
 
-from archlang.draw.layout import place
+from archlang.draw import layout
+from archlang.draw.layout import NOTE_LINE, closed_sizes, header_note, label_width, text_width
 from archlang.draw.model import Box
-from archlang.draw.svg import clean, svg
-
-MAX_LEVELS = 4
-"""How many levels of blocks the page can open at once; each is a drawing of its own in it."""
-
-_STYLE = """
-body { font: 14px/1.4 Helvetica, Arial, 'DejaVu Sans', sans-serif; color: #1f2733; margin: 0; }
-header { position: sticky; top: 0; background: #fff; border-bottom: 1px solid #ddd; padding: 8px 16px; }
-header b { font-size: 16px; margin-right: 12px; }
-button { font: inherit; padding: 2px 10px; margin-right: 4px; border: 1px solid #bbb; border-radius: 4px; }
-button { background: #fff; }
-button[aria-pressed=true] { background: #dff2f1; border-color: #3b8f8a; }
-main { display: flex; align-items: flex-start; gap: 16px; padding: 8px 16px; }
-aside { position: sticky; top: 60px; max-height: calc(100vh - 70px); overflow: auto; }
-aside { border: 1px solid #3b8f8a; border-radius: 6px; }
-aside div { padding: 8px 12px; border-bottom: 1px solid #ddd; }
-[hidden] { display: none; }
-g.box:hover > rect { stroke-width: 2.5; }
-g.inside { cursor: pointer; }
-"""
-
-_SCRIPT = """
-const views = JSON.parse(document.getElementById('views').textContent);
-const panel = document.querySelector('aside'), trail = [];
-function level(n) {
-  document.querySelectorAll('main > section').forEach((s, i) => { s.hidden = i !== n; });
-  document.querySelectorAll('header button').forEach((b, i) => b.setAttribute('aria-pressed', i === n));
-}
-function show() {
-  panel.hidden = !trail.length;
-  if (!trail.length) return;
-  const path = trail[trail.length - 1];
-  panel.querySelector('b').textContent = path;
-  const view = document.getElementById('view' + views[path]);
-  panel.lastElementChild.replaceChildren(view.content.cloneNode(true));
-  mark(panel);
-}
-function mark(root) {
-  root.querySelectorAll('g.box').forEach(g => { if (Object.hasOwn(views, g.dataset.path)) g.classList.add('inside'); });
-}
-document.querySelectorAll('header button').forEach((b, i) => { b.onclick = () => level(i); });
-panel.querySelector('button').onclick = () => { trail.pop(); show(); };
-document.addEventListener('click', event => {
-  const box = event.target.closest('g.inside');
-  if (!box) return;
-  if (!panel.contains(box)) trail.length = 0;
-  trail.push(box.dataset.path);
-  show();
-});
-mark(document);
-level(0);
-"""
+from archlang.draw.plan import Plan, numbers, plan
+from archlang.draw.sheet import EARLIER, LEGEND, REPEAT, TRAINING, figures
+from archlang.draw.svg import COLOURS, clean
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+_CONSTANTS = ("PAD", "GAP", "LAYER_GAP", "HEAD", "BORDER_GAP", "LANE", "PORT", "BEND", "MOST_BEND", "SWEEPS")
+_DARK = {
+    "conv": ("#1d3350", "#6ea3e6"),
+    "linear": ("#2f2750", "#a58cf0"),
+    "pool": ("#45301a", "#e09a4e"),
+    "join": ("#40380f", "#d6b83a"),
+    "norm": ("#1f3a1f", "#7cc174"),
+    "activation": ("#333b16", "#b3c55a"),
+    "attention": ("#45202f", "#e27ba3"),
+    "shape": ("#2d3035", "#9aa0a8"),
+    "terminal": ("#23262b", "#9aa0a8"),
+    "block": ("#15393a", "#54b9b3"),
+}
+"""Kind -> fill and line, on a dark page."""
+_DARK_PAGE = (
+    "--page: #14171b; --text: #e6e9ee; --note: #a3acb9; --wire: #8b94a3; --edge: #343a43; --raised: #1e2228; "
+    "--mark: #ff922b; --frame: #191d22; --frame-line: #596069; --inside: #142123;"
+)
+_COMMANDS = {
+    "fold": ("fold all", "Close all blocks"),
+    "open": ("open all", "Open all blocks"),
+    "turn": ("turn", "From the top down, or from the left to the right"),
+    "smaller": ("−", "Zoom out (-)"),
+    "bigger": ("+", "Zoom in (+)"),
+    "fit": ("fit", "The whole drawing (0)"),
+    "theme": ("light / dark", "Change the colours"),
+}
+_KEYS = (
+    "click or <kbd>Enter</kbd> opens, a click on x n or <kbd>x</kbd> draws all n, arrows move, <kbd>/</kbd> searches"
+)
 
 
-def page(box: Box, depth: int) -> str:
-    """The page. depth: how many levels of blocks are open at first; buttons open and close the others."""
-    deepest = _nesting(box)
-    depths = [depth] if depth >= deepest else [*range(depth, min(depth + MAX_LEVELS, deepest) + 1)]
-    sections = [f"<section hidden>\n{svg(place(box, n), standalone=False)}</section>" for n in depths]
-    places, views = _views(box)
-    templates = [f'<template id="view{i}">{view}</template>' for i, view in enumerate(views)]
+def page(box: Box, depth: int, right: bool = False) -> str:
+    """The page. depth: how many levels of blocks are open at first. right: whether it runs to the right at first."""
     title = escape(clean(box.title))
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
-            f"<header><b>{title}</b>{_summary(box)} {_buttons(depths)}</header>",
-            "<main>",
-            *sections,
-            "<aside hidden><div><button>back</button> <b></b></div><div></div></aside>\n</main>",
-            *templates,
-            f'<script type="application/json" id="views">{_json(places)}</script>',
-            f"<script>{_SCRIPT}</script>\n</body>\n</html>\n",
+            f"<title>{title}</title>\n<style>\n{_style()}</style>\n</head>\n<body>",
+            f"<header><h1>{title}</h1><p>{figures(box)}</p>{_tools()}</header>",
+            '<svg id="canvas" role="group" aria-label="The network"><g id="world"></g></svg>',
+            f"<footer>{''.join(_legend(box))}<p>{_KEYS}</p></footer>",
+            '<div id="tip" role="tooltip" hidden></div>',
+            "<noscript>A script draws this page. `archlang graph` writes .svg and .png, too.</noscript>",
+            f'<script type="application/json" id="drawing">{_json(drawing(box, depth, right))}</script>',
+            f"<script>\n{_text('layout.js')}{_text('view.js')}</script>\n</body>\n</html>\n",
         ]
     )
 
 
-def _summary(box: Box) -> str:
-    return f"{box.cost.params:,} parameters, {box.cost.macs:,} MACs."
+def _text(name: str) -> str:
+    return files("archlang.draw").joinpath(name).read_text("utf-8")
 
 
-def _buttons(depths: list[int]) -> str:
-    if len(depths) == 1:
-        return ""
-    names = ["folded" if depth == 0 else f"open {depth}" for depth in depths]
-    return "".join(f"<button>{name}</button>" for name in names)
+def _style() -> str:
+    light, dark = _variables(COLOURS), f"  {_DARK_PAGE}\n{_variables(_DARK)}"
+    rules = [f".{kind} {{ --fill: var(--{kind}); --line: var(--{kind}-line); }}" for kind in _DARK]
+    style = _text("page.css").replace("/*light*/", light).replace("/*dark*/", dark)
+    return "\n".join([style, *rules, ""])
 
 
-def _nesting(box: Box) -> int:
-    inner = max((_nesting(child) for child in box.children), default=0)
-    return inner + (box.kind == "block")
+def _variables(colours: dict[str, tuple[str, str]]) -> str:
+    return "\n".join(f"  --{kind}: {colours[kind][0]}; --{kind}-line: {colours[kind][1]};" for kind in _DARK)
 
 
-def _views(box: Box) -> tuple[dict[str, int], list[str]]:
-    """The path of every block -> the number of the drawing of its inside; equal ones share a drawing."""
-    places: dict[str, int] = {}
-    views: dict[str, int] = {}
-    for block in _blocks(box):
-        drawing = svg(place(replace(block, kind="net", count=1), 0), standalone=False)
-        places[clean(block.path)] = views.setdefault(drawing, len(views))
-    return places, list(views)
+def _tools() -> str:
+    buttons = (
+        f'<button type="button" data-command="{command}" title="{title}">{text}</button>'
+        for command, (text, title) in _COMMANDS.items()
+    )
+    search = '<input id="search" type="search" placeholder="search (/)" aria-label="Search">'
+    return f'<nav>{search}<span id="count" role="status"></span>{"".join(buttons)}</nav>'
 
 
-def _blocks(box: Box) -> Iterator[Box]:
-    return (inner for inner in box.walk() if inner.kind == "block" and inner.children)
+def _legend(box: Box) -> Iterator[str]:
+    kinds = {inner.kind for inner in box.walk()}
+    yield from (f'<span class="{kind}">{text}</span>' for kind, text in LEGEND.items() if kind in kinds)
+    if any(inner.count > 1 for inner in box.walk()):
+        yield f'<span class="{REPEAT}">x n: n in a row, the last shown</span>'
+    if any(inner.earlier for inner in box.walk()):
+        yield f'<span class="{EARLIER}">the result before the last</span>'
+    if any(inner.training for inner in box.walk()):
+        yield f'<span class="{TRAINING}">in training only</span>'
+
+
+def drawing(box: Box, depth: int, right: bool) -> dict[str, Any]:
+    """What the page knows: all boxes, the network's first; the plans that they share; the sizes of the layout."""
+    table = _Table()
+    table.add(box, (0.0, 0.0))
+    constants = {name: getattr(layout, name) for name in _CONSTANTS}
+    return {
+        "boxes": table.boxes,
+        "plans": table.plans,
+        "constants": constants,
+        "depth": depth,
+        "right": right,
+    }
+
+
+class _Table:
+    """Boxes and plans by number."""
+
+    def __init__(self) -> None:
+        self.boxes: list[dict[str, Any]] = []
+        self.plans: list[dict[str, object]] = []
+        self.known: dict[int, tuple[int, Plan]] = {}
+
+    def add(self, box: Box, size: tuple[float, float]) -> int:
+        number = len(self.boxes)
+        entry = _entry(box, size)
+        self.boxes.append(entry)
+        sizes = closed_sizes(box.children)
+        entry["kids"] = [self.add(child, size) for child, size in zip(box.children, sizes, strict=True)]
+        entry["each"] = self.add(box.each, size) if box.each else None
+        if box.children:
+            places: dict[str | None, int] = {child.path: i for i, child in enumerate(box.children)} | {None: -1}
+            entry["wires"] = [(places[w.source], w.source_port, places[w.target], w.target_port) for w in box.wires]
+            entry["plan"] = self.plan(box)
+        return number
+
+    def plan(self, box: Box) -> int:
+        found = plan(box)
+        if id(found) not in self.known:  # equal scopes share their plan
+            self.known[id(found)] = len(self.plans), found
+            self.plans.append(dict(numbers(found)))
+        return self.known[id(found)][0]
+
+
+def _entry(box: Box, size: tuple[float, float]) -> dict[str, Any]:
+    """One box; `head`, `label` and `note_width` are the widths of its header's texts."""
+    label = label_width(box)
+    note = text_width(header_note(box), NOTE_LINE)
+    return {
+        "path": clean(box.path),
+        "kind": box.kind,
+        "title": clean(box.title),
+        "note": clean(box.note),
+        "shape": box.shape,
+        "count": box.count,
+        "carry": clean(box.carry),
+        "training": box.training,
+        "earlier": box.earlier,
+        "names": [clean(name) for name in box.names] if not box.children else [],
+        "ops": [clean(op) for op in box.detail.ops],
+        "takes": box.detail.takes,
+        "arrays": box.detail.arrays,
+        "place": clean(box.detail.place),
+        "line": clean(box.detail.line),
+        "params": box.cost.params,
+        "macs": box.cost.macs,
+        "size": size,
+        "label": label,
+        "note_width": note,
+        "head": label + text_width("   ", NOTE_LINE) + note,
+        "inputs": len(box.inputs),
+        "outputs": len(box.outputs),
+    }
 
 
 def _json(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,23 @@ def test_wiring_alone_is_a_difference() -> None:
     assert not found.equal
 
 
+def test_blocks_that_repeat_more_often_are_added_at_the_end() -> None:
+    """torchvision's resnet34 has the blocks of resnet18, and layer1.2, layer2.2, layer2.3 and so on."""
+    found = diff(archlang.load("zoo:resnet:r18"), archlang.load("zoo:resnet:r34"))
+    assert {change.kind for change in found.layers} == {"added"}
+    added = list(dict.fromkeys(change.after.block for change in found.layers if change.after))
+    assert added == [f"layer{n}.{i}" for n, count in enumerate((3, 4, 6, 3), 1) for i in range(2, count)]
+    assert found.unchanged == len(archlang.load("zoo:resnet:r18").graph.nodes)
+
+
+def test_a_change_within_a_block_is_one_layer() -> None:
+    text = "block b(c, k):\n  conv(c, 3) -> relu -> conv(c, k)\n\nnet N:\n  input 4x8x8\n  b(4, 3)\n  b(4, {})\n"
+    found = changes(text.format(3), text.format(5))
+    assert [change.kind for change in found.layers] == ["changed"]
+    assert found.layers[0].before is not None
+    assert found.layers[0].before.block == "b2"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[str, str]:
     a, b = tmp_path / "a.arch", tmp_path / "b.arch"
@@ -112,6 +130,25 @@ def test_the_text(files: tuple[str, str]) -> None:
     same = CliRunner().invoke(main, ["diff", files[0], files[0]])
     assert same.exit_code == 0
     assert "the same network" in same.stdout
+
+
+def test_a_block_that_is_added_is_one_row() -> None:
+    result = CliRunner().invoke(main, ["diff", "zoo:resnet:r18", "zoo:resnet:r34"])
+    rows = [line for line in result.stdout.splitlines() if line.startswith("+")]
+    assert len(rows) == 8  # 16 blocks less 8
+    assert re.search(r"layer1\.2 +conv, bn, relu, conv, bn, add, relu : 64x56x56", rows[0])
+
+
+def test_markdown_for_a_pull_request(files: tuple[str, str]) -> None:
+    result = CliRunner().invoke(main, ["diff", *files, "--md"])
+    assert result.exit_code == 0, result.output
+    fence, *rest = result.stdout.splitlines()
+    assert fence == "```diff"
+    assert "+  conv(32, 3)" in rest[: rest.index("```")]
+    assert "| cost | Tiny | Tiny | change |" in rest
+    tables = [line for line in rest if line.startswith("|")]
+    assert all(line.count(" | ") in (3, 4) for line in tables)
+    assert rest[-1].startswith("layers: ")
 
 
 def test_wrong_input_ends_with_1(files: tuple[str, str]) -> None:
