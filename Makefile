@@ -11,7 +11,7 @@ PIP_ARGS ?=
 # What the zoo is compared with. Without their dependencies: torchvision asks for a CUDA build of torch.
 REFERENCES := torchvision==0.28.0 timm==1.0.31 pytorchcv==0.0.74
 
-.PHONY: demo test test-all lint bench grammar clean
+.PHONY: demo test test-all lint bench docs grammar clean
 .DEFAULT_GOAL := test
 
 # The stamps stand for what is installed: it is done again when a file that decides it is newer.
@@ -57,8 +57,13 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/.dev
+	$(BIN)/python -m docs.tables
+
 grammar: $(VENV)/.dev
 	$(BIN)/python -m archlang.syntax.generate
+	$(BIN)/python -m archlang.grammar.words
+	$(BIN)/python -m archlang.grammar.textmate
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache $(DEMO)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
+from archlang.memory import FLOAT32, INT8, peak_memory
 from archlang.ops.base import Cost
 from archlang.passes import inference
 
@@ -24,15 +26,31 @@ class LayerCost:
 class NetCost:
     """The whole network, batch 1.
 
-    activation_bytes: every value that is made, 4 bytes an element (float32). peak_memory_bytes: the most that is alive
-    at once when the ops run in their order, an op's inputs and output counted, elementwise ops writing over
-    a dying input.
+    activation_bytes: every value that is made, 4 bytes an element (float32). plain: the network in evaluation mode.
     """
 
     layers: tuple[LayerCost, ...]
     total: Cost
     activation_bytes: int
-    peak_memory_bytes: int
+    plain: Graph = field(repr=False, compare=False)
+
+    @cached_property
+    def peak_memory_bytes(self) -> int:
+        """The most bytes of activations alive at once when the ops run in their order, in float32."""
+        return peak_memory(self.plain)
+
+    @cached_property
+    def peak_memory_int8_bytes(self) -> int:
+        """The same for a model quantized to int8."""
+        if any(node.op.keeps_float for node in self.plain.nodes):
+            return peak_memory(self.plain, INT8)
+        return self.peak_memory_bytes // FLOAT32
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the figures, and the layers that they are the sums of."""
+        from archlang.draw.notebook import cost
+
+        return cost(self)
 
 
 def cost(graph: Graph) -> NetCost:
@@ -48,27 +66,4 @@ def cost(graph: Graph) -> NetCost:
     run = [layer.cost for layer in layers if layer.name in kept]
     total = Cost(params, sum(c.macs for c in run), sum(c.flops for c in run))
     activations = sum(4 * node.type.size for node in plain.nodes if not node.op.training_only)
-    return NetCost(layers, total, activations, peak_memory(plain))
-
-
-def peak_memory(graph: Graph, element_bytes: int = 4) -> int:
-    """The largest sum of values alive at once over the order of evaluation, in bytes.
-
-    A value lives from the op that makes it to the last that reads it; outputs live to the end. An elementwise op may
-    write over an input of the same size that dies there, as all runtimes do.
-    """
-    last = list(range(len(graph.nodes)))
-    for i, node in enumerate(graph.nodes):
-        for j in node.inputs:
-            last[j] = i
-    for output in graph.outputs:
-        last[output.value] = len(graph.nodes)
-    alive, peak = 0, 0
-    for i, node in enumerate(graph.nodes):
-        dying = {j for j in node.inputs if last[j] == i}
-        in_place = node.op.elementwise and any(graph.nodes[j].type.size == node.type.size for j in dying)
-        peak = max(peak, alive + (0 if in_place else node.type.size))
-        alive += node.type.size - sum(graph.nodes[j].type.size for j in dying)
-        if last[i] == i:
-            alive -= node.type.size
-    return peak * element_bytes
+    return NetCost(layers, total, activations, plain)

@@ -53,10 +53,10 @@ class Net:
         return cost(self.graph)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the drawing, repeats folded, over the cost; the cost alone where the extra is missing."""
+        """For notebooks: the cost, and under it the drawing, repeats folded, where the extra `draw` is installed."""
         from archlang.draw.notebook import summary
 
-        return summary(self.graph, self.value.label or self.name, self.cost())
+        return summary(self.graph, self.value.label or self.name, self.cost(), len(self.lowered.trace))
 
     def compile(self, target: str, weights: Mapping[str, Any] | None = None, **request: Any) -> Artifact:
         """The network as a file of the backend `target`. Raises ArchError where weights do not fit the network.
@@ -89,9 +89,21 @@ class Net:
             module.load_state_dict(state, strict=False)
         return module
 
-    def to_onnx(self, path: str | Path, weights: Mapping[str, Any] | None = None, seed: int = 0) -> None:
-        """Write an ONNX model, whole or not at all."""
-        self._write(Path(path), self.compile("onnx", weights, seed=seed))
+    def to_onnx(
+        self,
+        path: str | Path,
+        weights: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        opset: int | None = None,
+        batch: int | None = None,
+        keep_bn: bool = False,
+    ) -> None:
+        """Write an ONNX model, whole or not at all; weights of more than 2 GB go to `PATH.data` beside it.
+
+        opset: 17 and later. batch: the size of the batch dimension; None: any. keep_bn: BatchNorms stay nodes.
+        """
+        file = Path(path)
+        self.compile("onnx", weights, seed=seed, opset=opset, batch=batch, keep_bn=keep_bn, file=file.name).write(file)
 
     def to_tflite(
         self,
@@ -103,12 +115,7 @@ class Net:
     ) -> None:
         """Write a TFLite model, whole or not at all. calibration: inputs (N, C, H, W), for `quantize="int8"`."""
         artifact = self.compile("tflite", weights, quantize=quantize, calibration=_array(calibration), seed=seed)
-        self._write(Path(path), artifact)
-
-    def _write(self, path: Path, artifact: Artifact) -> None:
-        from archlang.files import write_whole
-
-        write_whole(path, artifact.data)
+        artifact.write(Path(path))
 
 
 def _array(value: Any) -> Any:

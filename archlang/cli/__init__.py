@@ -6,7 +6,9 @@ error that a command raises becomes text (or, with `--json`, a document) and an 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -25,13 +27,21 @@ COMMANDS = {
     "bench": "Measure latency on a device.",
     "train": "Train the generated PyTorch on a data set.",
     "search": "Search a space for the best networks, measured on the device.",
+    "classify": "What a compiled file sees in photographs.",
+    "weights": "Import a foreign checkpoint, look into a file of weights, compare two.",
     "zoo": "The networks that ship: list, show, copy.",
+    "completion": "The code for bash, zsh or fish that completes words on Tab.",
     "explain": "What an error code means, with a wrong and a right example.",
 }
 
 
 class Commands(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if "_ARCHLANG_COMPLETE" in os.environ:
+            import_module("archlang.cli.completion").register()
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archlang.cli import complete
 from archlang.cli.common import emit_json, json_option, load_net, net_options
 from archlang.cli.table import Table, show
 
@@ -19,7 +20,14 @@ _SHOWN_OPS = 20
 
 @click.command
 @net_options
-@click.option("--device", default="host", show_default=True, metavar="D", help="The device; `host` is this machine.")
+@click.option(
+    "--device",
+    default="host",
+    show_default=True,
+    metavar="D",
+    shell_complete=complete.devices,
+    help="The device; `host` is this machine.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--runs", default=50, show_default=True, type=click.IntRange(1), help="At least so many runs.")
 @click.option(

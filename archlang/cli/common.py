@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from archlang.cli import complete
+from archlang.files import IMPORT_PATH
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +42,35 @@ def net_options(function: Decorated) -> Decorated:
     """SPEC, `--net` and `--set`: which network; `load_net` takes their values."""
     function = click.option(
         "--net", metavar="EXPR", help="An expression that yields the net, such as `compound(1.5)`."
-    )(set_option(function))
-    return click.argument("spec")(function)
+    )(set_option(import_path_option(function)))
+    return click.argument("spec", shell_complete=complete.spec)(function)
+
+
+def import_path_option(function: Decorated) -> Decorated:
+    """`--import-path`: folders that imports may reach, besides that of the file itself."""
+
+    def allow(ctx: click.Context, _: click.Parameter, folders: tuple[str, ...]) -> None:
+        if not folders:
+            return
+        before = os.environ.get(IMPORT_PATH)
+        os.environ[IMPORT_PATH] = os.pathsep.join([*folders, *filter(None, [before])])
+        ctx.call_on_close(lambda: _restore(IMPORT_PATH, before))
+
+    return click.option(
+        "--import-path",
+        multiple=True,
+        type=click.Path(exists=True, file_okay=False),
+        callback=allow,
+        expose_value=False,
+        help="A folder that imports may reach, besides the file's own.",
+    )(function)
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def set_option(function: Decorated) -> Decorated:
@@ -49,6 +81,7 @@ def set_option(function: Decorated) -> Decorated:
         multiple=True,
         callback=_parse_overrides,
         metavar="K=V",
+        shell_complete=complete.parameters,
         help="Set a parameter of the net.",
     )(function)
 
@@ -96,6 +129,35 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
+
+
+def stdout_colours() -> bool | None:
+    """For click: None lets it find out whether stdout is a terminal. See https://no-color.org."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def coloured_source(text: str) -> str:
+    """Source text of the language, coloured where stdout is a terminal, Pygments is there and NO_COLOR does not forbid
+    it."""
+    if not sys.stdout.isatty() or stdout_colours() is False:
+        return text
+    try:
+        from pygments import highlight
+        from pygments.formatters import TerminalFormatter
+    except ImportError:
+        return text
+    from archlang.grammar.pygments_lexer import TERMINAL, ArchLexer
+
+    return highlight(text, ArchLexer(stripnl=False, ensurenl=False), TerminalFormatter(colorscheme=TERMINAL))
+
+
+_DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def echo_diff_line(line: str) -> None:
+    """A line of a unified diff, coloured on a terminal."""
+    styled = click.style(line, fg=_DIFF_COLOURS.get(line[:1]), bold=line.startswith(("---", "+++")))
+    click.echo(styled, color=stdout_colours())
 
 
 def bytes_text(count: float) -> str:

@@ -7,13 +7,14 @@ from textwrap import fill
 
 import click
 
-from archlang.cli.common import emit_json, json_option
+from archlang.cli import complete
+from archlang.cli.common import coloured_source, emit_json, json_option
 from archlang.codes import CODES, Code
 from archlang.errors import nearest
 
 
 @click.command
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=complete.codes)
 @json_option
 def command(code: str | None, as_json: bool) -> None:
     """What the error CODE means, with a wrong and a right example. Without CODE: all codes."""
@@ -33,12 +34,12 @@ def text(key: str, code: Code) -> str:
     """The page of one code."""
     parts = [f"{key}: {code.title}", fill(code.explanation, 88)]
     if code.wrong:
-        parts += ["Wrong:\n\n" + _indented(code.wrong), "Right:\n\n" + _indented(code.right)]
+        parts += ["Wrong:\n\n" + _example(code.wrong), "Right:\n\n" + _example(code.right)]
     return "\n\n".join(parts)
 
 
-def _indented(program: str) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in program.strip("\n").split("\n"))
+def _example(program: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in coloured_source(program.strip("\n")).split("\n"))
 
 
 def _list_all(as_json: bool) -> None:

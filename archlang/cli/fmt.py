@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from archlang.cli import failures
+from archlang.cli import complete, failures
 from archlang.cli.common import emit_json, json_option
 from archlang.errors import ArchError
 from archlang.files import write_whole
@@ -33,7 +33,7 @@ class Formatted:
 
 
 @click.command
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=complete.files)
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file would change.")
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change.")
 @json_option

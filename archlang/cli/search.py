@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archlang.cli.common import emit_json, json_option, set_option
+from archlang.cli import complete
+from archlang.cli.common import emit_json, import_path_option, json_option, set_option
 from archlang.cli.failures import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -27,15 +28,37 @@ class _Remembering(click.Command):
 
 
 @click.command(cls=_Remembering)
-@click.argument("spec", metavar="FILE[:SEARCH]")
+@click.argument("spec", metavar="FILE[:SEARCH]", shell_complete=complete.search_spec)
 @set_option
-@click.option("--data", metavar="D", help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.")
-@click.option("--device", metavar="D", help="Where latency is measured; `host` is this machine.")
+@click.option(
+    "--data",
+    metavar="D",
+    shell_complete=complete.data,
+    help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.",
+)
+@click.option(
+    "--device",
+    metavar="D",
+    shell_complete=complete.devices,
+    help="Where latency is measured; `host` is this machine.",
+)
 @click.option("--trials", type=click.IntRange(1), help="How many candidates; 100 where the file does not say.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Candidates at once.")
 @click.option("--seed", type=click.IntRange(0))
-@click.option("--strategy", metavar="S", help="evolution, random; arguments so: 'evolution(population=20)'.")
-@click.option("--evaluator", default="train", show_default=True, metavar="E", help="train; cost: static metrics alone.")
+@click.option(
+    "--strategy",
+    metavar="S",
+    shell_complete=complete.strategies,
+    help="evolution, random; arguments so: 'evolution(population=20)'.",
+)
+@click.option(
+    "--evaluator",
+    default="train",
+    show_default=True,
+    metavar="E",
+    shell_complete=complete.evaluators,
+    help="train; cost: static metrics alone.",
+)
 @click.option("--epochs", default=5, show_default=True, type=click.IntRange(1), help="Of each candidate's training.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2))
 @click.option(
@@ -45,6 +68,7 @@ class _Remembering(click.Command):
 @click.option("--timeout", default=900.0, show_default=True, type=click.FloatRange(1), help="Seconds for a candidate.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="DIR", help="runs/SEARCH by default.")
 @click.option("--resume", is_flag=True, help="Go on with the run in DIR.")
+@import_path_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json: bool, **options: Any) -> None:

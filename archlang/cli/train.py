@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archlang.cli import complete
 from archlang.cli.common import console, emit_json, json_option, load_net, net_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 @click.command
 @net_options
-@click.option("--data", required=True, metavar="D", help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="D",
+    shell_complete=complete.data,
+    help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.",
+)
 @click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2))
 @click.option(

@@ -15,7 +15,7 @@ from archlang.search.trial import Candidate, Metrics
 def static_metrics(graph: Graph) -> dict[str, float]:
     """params, macs, flops, and peak_memory: the bytes of activations alive at once in the int8 model."""
     found = cost(graph)
-    return {**asdict(found.total), "peak_memory": found.peak_memory_bytes // 4}
+    return {**asdict(found.total), "peak_memory": found.peak_memory_int8_bytes}
 
 
 @dataclass(frozen=True)
