@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -30,23 +32,33 @@ class ZooEntry:
         return ", ".join(str(graph.nodes[i].type) for i in graph.inputs)
 
 
-def nets() -> list[ZooEntry]:
-    """Every net and variant of the zoo that is complete by itself, by family."""
-    found = []
-    for file in sorted(LIBRARY.glob("*.arch")):
-        family = file.stem
-        module = module_of(split(f"zoo:{family}"))
-        match = _REFERENCE.search(module.source.text)
-        reference = match[1] if match else ""
-        names = all_names(module)
-        for name in names:
-            value = net_named(module, name)
-            if required(value) or any(other.startswith(f"{name}.") for other in names):
-                continue
-            short = name.split(".")[-1] if len(module.nets) == 1 else name
-            spec = f"zoo:{family}" if len(names) == 1 else f"zoo:{family}:{short}"
-            found.append(ZooEntry(spec, family, reference, Net(spec, value, module, {})))
-    return found
+def nets(pattern: str = "") -> list[ZooEntry]:
+    """Every net and variant of the zoo that is complete by itself, by family.
+
+    pattern: those alone whose SPEC has this in it, `*` and `?` standing for any signs.
+    """
+    found = [entry for file in sorted(LIBRARY.glob("*.arch")) for entry in _family(file.stem)]
+    return [entry for entry in found if fnmatchcase(entry.spec, f"*{pattern}*")]
+
+
+def _family(family: str) -> Iterator[ZooEntry]:
+    module = module_of(split(f"zoo:{family}"))
+    names = all_names(module)
+    variants = [name.split(".")[-1] for name in names]
+    for name in names:
+        value = net_named(module, name)
+        if required(value) or any(other.startswith(f"{name}.") for other in names):
+            continue
+        last = name.split(".")[-1]
+        short = last if variants.count(last) == 1 else name
+        spec = f"zoo:{family}" if len(names) == 1 else f"zoo:{family}:{short}"
+        yield ZooEntry(spec, family, reference(module.source.text), Net(spec, value, module, {}))
+
+
+def reference(text: str) -> str:
+    """What the `# reference:` line of a zoo file says."""
+    match = _REFERENCE.search(text)
+    return match[1] if match else ""
 
 
 def path(family: str) -> Path:

@@ -93,13 +93,14 @@ def _check_named(module: Module, name: str, memo: Memo, report: Report) -> None:
 
 
 def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
+    space = Space(net, memo=memo)
     try:
         lowered = lower(net, memo=memo)
     except ArchError as error:
-        _add(report, error)
+        for found in space.misfits() or [error]:
+            _add(report, found)
         return
     if lowered.trace:
-        space = Space(net, memo=memo)
         for misfit in space.misfits():
             _add(report, misfit)
         report.spaces.append(space)

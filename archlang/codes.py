@@ -363,6 +363,23 @@ CODES: dict[str, Code] = {
         "inputs that do not fit the network",
         "Calibration inputs are numbers of shape (N, C, H, W), as the network's input with a batch dimension in front.",
     ),
+    "E0610": Code(
+        "layers that cannot be told apart",
+        "Layers of a foreign checkpoint have the same shapes and may belong to several layers of the network: branches "
+        "run side by side, and neither names nor numbers tell which is which. Nothing is guessed, since the network "
+        "would run and be wrong. `archlang weights import --report R.json` lists the layers; a file of lines "
+        "`ours = theirs`, given with --map, settles them.",
+    ),
+    "E0611": Code(
+        "a checkpoint of another network",
+        "The layers of a foreign checkpoint are not those of the network: it is another variant, has another number of "
+        "classes, or holds auxiliary heads. Layers of the file can be left out with --ignore, layers of the network "
+        "start anew with --fresh.",
+    ),
+    "E0612": Code(
+        "a map that does not fit",
+        "A line of the map is not `ours = theirs`, or it or a pattern names a layer that is not there.",
+    ),
     # ---- graph text --------------------------------------------------------------------------------------------------
     "E0701": Code("a graph that cannot be read", "The text is not what `archlang ir` prints."),
     # ---- backends ----------------------------------------------------------------------------------------------------
@@ -371,6 +388,14 @@ CODES: dict[str, Code] = {
     ),
     "E0802": Code("an unknown mode", "The backend does not know this quantization mode."),
     "E0803": Code("the target cannot do this", "The target has no equal for an op, or not with these attributes."),
+    "E0804": Code(
+        "an option that the target has not",
+        "An option means nothing to the target: an opset is ONNX's, an initialisation is that of generated source.",
+    ),
+    "E0805": Code(
+        "an opset that cannot be written",
+        "Models are written for opset 17 and later, up to the latest that the installed onnx knows and can check.",
+    ),
     "E0810": Code(
         "a name that the target does not allow", "A name of the program cannot be a name in the generated source."
     ),
@@ -380,7 +405,10 @@ CODES: dict[str, Code] = {
         "A layer makes NaN, infinities, or values too large for int8 of the calibration inputs: the weights are "
         "broken, or the inputs are scaled otherwise than in training.",
     ),
-    "E0813": Code("the file would be too large", "A .tflite or .onnx file holds less than 2 GB of weights."),
+    "E0813": Code(
+        "too many weights",
+        "A .tflite file holds less than 2 GB of weights, and no target more than fit into this machine's memory.",
+    ),
     "E0814": Code(
         "weights that do not fit float32",
         "The arrays of a layer, with the BatchNorm behind it multiplied in, are not finite in float32: the running "

@@ -21,6 +21,9 @@ class Label:
     span: Span
     text: str
 
+    def as_json(self) -> dict[str, Any]:
+        return {"text": self.text, "file": self.span.source.name, "line": self.span.line, "column": self.span.column}
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -45,15 +48,16 @@ class Diagnostic:
         return replace(self, trace=(*self.trace, step))
 
     def as_json(self) -> dict[str, Any]:
-        """The fields that `check --json` promises, and the trace."""
+        """The fields that `check --json` promises, the other places, and the trace."""
         line, column = (self.span.line, self.span.column) if self.span else (0, 0)
         return {
             "code": self.code,
-            "message": self.message,
+            "message": _clipped(self.message),
             "file": self.span.source.name if self.span else "",
             "line": line,
             "column": column,
             "help": self.help,
+            "labels": [label.as_json() for label in self.labels],
             "trace": list(self.trace),
         }
 
@@ -101,9 +105,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def render(diagnostic: Diagnostic) -> str:
     """The text that a person sees: message, place, marked source lines, help, expansion."""
-    lines = [f"error[{diagnostic.code}]: {diagnostic.message}"]
-    notes = [("help", diagnostic.help)] if diagnostic.help else []
-    notes += [("expanded from", step) for step in _shortened(diagnostic.trace)]
+    lines = [f"error[{diagnostic.code}]: {_clipped(diagnostic.message)}"]
+    notes = [("help", _clipped(diagnostic.help))] if diagnostic.help else []
+    notes += [("expanded from", _clipped(step)) for step in _shortened(diagnostic.trace)]
     gutter = ""
     if diagnostic.span is not None:
         lines += _excerpt(diagnostic, diagnostic.span)
@@ -134,26 +138,50 @@ def _excerpt(diagnostic: Diagnostic, span: Span) -> list[str]:
     marks.sort(key=lambda mark: mark[0].start)
     width = _gutter(diagnostic)
     out = [f"{' ' * width}--> {span}", f"{' ' * width} |"]
-    previous = None
+    previous, view = None, range(0)
     for where, text, char in marks:
         number = where.line
         if previous is not None and number > previous + 1:
             out.append(f"{' ' * width}...")
-        if number != previous:
-            out.append(f"{number:>{width}} | {where.source.line(number)}")
-        out.append(f"{' ' * width} | {_underline(where, char)} {text}".rstrip())
+        if number != previous or where.column - 1 not in view:
+            view = _view(where)
+            out.append(f"{number:>{width}} | {_seen(where, view)}")
+        out.append(f"{' ' * width} | {_underline(where, char, view)} {text}".rstrip())
         previous = number
     for label in diagnostic.labels:
         if label.span.source is not span.source:
-            out += [
-                f"{' ' * width}::: {label.span}",
-                f"{label.span.line:>{width}} | {label.span.source.line(label.span.line)}",
-            ]
-            out.append(f"{' ' * width} | {_underline(label.span, '-')} {label.text}".rstrip())
+            view = _view(label.span)
+            out += [f"{' ' * width}::: {label.span}", f"{label.span.line:>{width}} | {_seen(label.span, view)}"]
+            out.append(f"{' ' * width} | {_underline(label.span, '-', view)} {label.text}".rstrip())
     return out
 
 
-def _underline(span: Span, char: str) -> str:
+MAX_SHOWN = 160
+"""Columns of a source line; of a longer one, the part around the mark."""
+
+
+def _view(span: Span) -> range:
+    """The columns of the span's line that are shown, counted from 0."""
+    length = len(span.source.line(span.line))
+    start = max(0, min(span.column - 1 - MAX_SHOWN // 3, length - MAX_SHOWN)) if length > MAX_SHOWN else 0
+    return range(start, max(length, span.column) if length <= MAX_SHOWN else start + MAX_SHOWN)
+
+
+def _seen(span: Span, view: range) -> str:
     line = span.source.line(span.line)
-    length = max(1, min(span.end, span.start + len(line) - span.column + 1) - span.start)
-    return " " * (span.column - 1) + char * length
+    return ("…" if view.start else "") + line[view.start : view.stop] + ("…" if view.stop < len(line) else "")
+
+
+def _underline(span: Span, char: str, view: range) -> str:
+    line = span.source.line(span.line)
+    start = span.column - 1
+    end = min(span.end - span.start + start, len(line), view.stop)
+    return " " * (start - view.start + (view.start > 0)) + char * max(1, end - start)
+
+
+MAX_MESSAGE = 500
+
+
+def _clipped(text: str) -> str:
+    """A message that quotes a name of a megabyte still fits on a screen."""
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE // 2]}…{text[-MAX_MESSAGE // 4 :]}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archlang.errors import fail, nearest
-from archlang.lower import LIBRARY, Loader, Module, NetValue, default_net, expression, net_named, read_source
-from archlang.lower.values import Applied, Value
+from archlang.files import IMPORT_PATH
+from archlang.lower import LIBRARY, Loader, Module, NetValue, as_net, default_net, expression, net_named, read_source
+from archlang.lower.values import Value
 from archlang.source import Source
 from archlang.syntax.parser import parse_expression
 
@@ -59,34 +61,25 @@ def zoo_path(family: str) -> Path:
 
 
 def module_of(spec: Spec) -> Module:
-    return Loader().load(spec.path, spec.shown)
+    return Loader(import_roots()).load(spec.path, spec.shown)
 
 
 def module_of_text(text: str, name: str) -> Module:
-    return Loader().loads(Source(name, text))
+    return Loader(import_roots()).loads(Source(name, text))
+
+
+def import_roots() -> list[Path]:
+    """The folders of the variable ARCHLANG_IMPORT_PATH, which imports may reach. `--import-path` sets it, so that
+    worker processes know them too."""
+    return [Path(part) for part in os.environ.get(IMPORT_PATH, "").split(os.pathsep) if part]
 
 
 def net_of(module: Module, name: str, expr: str | None) -> NetValue:
     """The net that NAME or `--net` means, or the file's own."""
     if expr is not None:
         node = parse_expression(expr, "--net")
-        value = expression(module, node)
-        if isinstance(value, NetValue):
-            return value
-        if isinstance(value, Applied) and isinstance(value.callee, NetValue):
-            return as_net(value)
-        raise fail("E0208", f"`{expr}` is not a net", node.span)
+        return as_net(expression(module, node), node.span)
     return net_named(module, name) if name else default_net(module)
-
-
-def as_net(value: Applied) -> NetValue:
-    """A call of a net, as `--net 'ResNet(...)'` gives it, as the net with these arguments."""
-    net = value.callee
-    assert isinstance(net, NetValue)
-    names = [param.name.id for param in net.decl.params or ()]
-    given = {**dict(zip(names, value.args, strict=False)), **dict(value.kwargs)}
-    args = tuple({**dict(net.args), **given}.items())
-    return NetValue(net.decl, net.module, net.identity, args, net.overrides, repr(value))
 
 
 def values(module: Module, overrides: Mapping[str, Any]) -> dict[str, Value]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,29 @@ def specs(graph: Graph) -> dict[str, Param]:
     return found
 
 
-def initial(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """Fresh weights as training starts from them. Each array depends on the seed and its own name alone."""
-    return {name: _initial(param, _generator(seed, name)) for name, param in specs(graph).items()}
+MAX_BYTES = 2**31
+"""Of all weights together: no .tflite file holds more, and no .onnx file without a second one beside it."""
+
+
+def initial(graph: Graph, seed: int = 0, most: int = MAX_BYTES) -> dict[str, Array]:
+    """Fresh weights as training starts from them. Each array depends on the seed and its own name alone. Raises
+    ArchError where they take more than `most` bytes."""
+    return {name: _initial(param, _generator(seed, name)) for name, param in _possible(graph, most).items()}
+
+
+def _possible(graph: Graph, most: int = MAX_BYTES) -> dict[str, Param]:
+    """The parameters, if there is room for them."""
+    found = specs(graph)
+    size = 4 * sum(prod(param.shape) for param in found.values())
+    if size > most:
+        raise fail("E0813", f"the weights of {graph.name} take {size:,} bytes, and there is room for {most:,}")
+    return found
 
 
 def random(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """Weights for comparing backends: biases and BatchNorm statistics are random too, since fresh ones hide bugs."""
     weights = {}
-    for name, param in specs(graph).items():
+    for name, param in _possible(graph).items():
         generator = _generator(seed, name)
         value = _initial(param, generator)
         if param.init in ("zeros", "ones"):
@@ -54,6 +69,8 @@ def _generator(seed: int, name: str) -> np.random.Generator:
 
 
 def _initial(param: Param, generator: np.random.Generator) -> Array:
+    if param.init == "signs":
+        return generator.choice(np.array([-1.0, 1.0], np.float32), param.shape)
     spread = deviation(param)
     if spread is None:
         return constant(param)
@@ -174,8 +191,60 @@ def _load_torch(path: Path) -> dict[str, Any]:
         raise fail("E0607", f"{path} is not a state dict that can be read safely: {first}") from error
     if not isinstance(state, Mapping):
         raise fail("E0607", f"{path} holds a {type(state).__name__}, not a state dict")
-    state = state.get("state_dict", state)
-    return {str(name): value.float().numpy() for name, value in state.items() if isinstance(value, torch.Tensor)}
+    tensors = {str(name): value for name, value in _state(state).items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise fail("E0607", f"{path} holds no arrays, but {', '.join(map(str, list(state)[:5])) or 'nothing'}")
+    return {name: value.float().numpy() for name, value in tensors.items()}
+
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "params")
+"""Under these names training scripts keep the state dict beside the optimiser's."""
+
+
+def _state(document: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict in what a training script has saved."""
+    found = next((document[key] for key in _WRAPPERS if isinstance(document.get(key), Mapping)), document)
+    return found if found is document else _state(found)
+
+
+def summary(weights: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of each array: `name, shape, size`, of its finite values `mean, deviation, smallest, largest`, and how many are
+    `not_finite`."""
+    return [{"name": name, **_summary(np.asarray(value, np.float64))} for name, value in weights.items()]
+
+
+def _summary(value: NDArray[np.float64]) -> dict[str, Any]:
+    finite = value[np.isfinite(value)]
+    seen = finite if finite.size else np.zeros(1)
+    return {
+        "shape": list(value.shape),
+        "size": value.size,
+        "mean": float(seen.mean()),
+        "deviation": float(seen.std()),
+        "smallest": float(seen.min()),
+        "largest": float(seen.max()),
+        "not_finite": value.size - finite.size,
+    }
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The arrays that are not equal: `name`, `change` (`added`, `removed`, `shape`, `values`), and where values changed
+    the largest `difference`, also `relative` to the largest value before; both None elsewhere."""
+    rows = []
+    for name in dict.fromkeys([*before, *after]):
+        if name not in before or name not in after:
+            rows.append(_difference(name, "added" if name in after else "removed"))
+        elif before[name].shape != after[name].shape:
+            rows.append(_difference(name, "shape"))
+        elif not np.array_equal(before[name], after[name]):
+            largest = float(np.abs(before[name] - after[name]).max())
+            scale = max(float(np.abs(before[name]).max()), 1e-30)
+            rows.append(_difference(name, "values", largest, largest / scale))
+    return rows
+
+
+def _difference(name: str, change: str, largest: float | None = None, relative: float | None = None) -> dict[str, Any]:
+    return {"name": name, "change": change, "difference": largest, "relative": relative}
 
 
 def save(weights: Mapping[str, Any], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archlang.cli import failures
-from archlang.cli.common import emit_json, json_option
+from archlang.cli import complete, failures
+from archlang.cli.common import emit_json, import_path_option, json_option
 from archlang.errors import ArchError, Diagnostic
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=complete.spec)
+@import_path_option
 @json_option
 @click.option("--sarif", is_flag=True, help="SARIF 2.1.0 on stdout, for code scanning.")
 @click.option("--github", is_flag=True, help="GitHub workflow commands on stdout, which annotate a pull request.")
@@ -48,7 +49,12 @@ def document(reports: Sequence[Report]) -> dict[str, Any]:
     """The document of `--json`; `decisions` and `log10_size` are those of the first space."""
     nets = [(name, cost.total) for report in reports for name, cost in report.nets]
     spaces = [
-        {"name": space.name, "decisions": space.decisions, "log10_size": space.log10_size}
+        {
+            "name": space.name,
+            "decisions": space.decisions,
+            "log10_size": space.log10_size,
+            "proved": space.proved,
+        }
         for report in reports
         for space in report.spaces
     ]
@@ -66,7 +72,8 @@ def _print_reports(reports: Sequence[Report], errors: Sequence[Diagnostic]) -> N
             click.echo(f"ok  {name}: {cost.total.params:,} parameters, {cost.total.macs:,} MACs")
         for space in report.spaces:
             size = f"10^{space.log10_size:.1f} networks"
-            click.echo(f"ok  {space.name}: a space of {space.decisions} decisions, {size}")
+            fits = "every combination fits" if space.proved else "too large to prove that every combination fits"
+            click.echo(f"ok  {space.name}: a space of {space.decisions} decisions, {size}, {fits}")
     if errors:
         failures.print_diagnostics(ArchError(list(errors)))
 

@@ -1,5 +1,6 @@
 """Program -> Graph: parameters, repeats, cells, choices; instances of blocks are elaborated once."""
 
+from archlang.lower.expressions import as_net
 from archlang.lower.module import LIBRARY, Loader, Module, read_source
 from archlang.lower.nets import Lowered, default_net, expression, lower, metrics, net_named
 from archlang.lower.session import Decision, Memo, Session
@@ -14,6 +15,7 @@ __all__ = [
     "Module",
     "NetValue",
     "Session",
+    "as_net",
     "default_net",
     "expression",
     "lower",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from archlang.errors import ArchError, Diagnostic, Label, fail, nearest
 from archlang.ir.graph import Scope as GraphScope
@@ -154,9 +155,13 @@ class Body(Steps):
 
     def _for(self, stmt: tree.For) -> None:
         assert isinstance(self.scope, Scope)
-        for value in self.iterate(stmt.iterable):
-            self.bind_names(stmt.names, value, self.scope, stmt.iterable.span)
+        scope = self.scope
+
+        def run(value: Value, _before: Value) -> None:
+            self.bind_names(stmt.names, value, scope, stmt.iterable.span)
             self.suite(stmt.suite)
+
+        self.sequence(None, (partial(run, value) for value in self.iterate(stmt.iterable)))
 
     def _if(self, stmt: tree.If) -> None:
         chosen = self._case(stmt)
@@ -225,20 +230,16 @@ class Body(Steps):
         return result
 
     def _join(self, stmt: tree.Group, name: str, head: tree.Expr, options: dict[str, Value]) -> Tensor:
-        _no_options(options, ("drop_path",) if name == "mean" else (), head)
+        _no_options(options, builtins.joining_options(name), head)
         branches = list(self._branches(stmt.suite))
         if not branches:
             raise fail("E0216", f"`{name}:` has no branches", head.span)
         tensors = [tensor for _, tensor in branches]
-        drop = options.get("drop_path", 0)
-        if drop:
-            rate = builtins.real(drop, "`drop_path`", head.span)
-            tensors = [self.emit(DropPath(rate), (tensor,), head.span) for tensor in tensors]
-        op = builtins.JOINS[name]()
+        op = builtins.joining(name, options, head.span)
         try:
             op.infer(*(tensor.type for tensor in tensors))
         except ShapeError as error:
-            raise _disagreement(error, head, branches) from None
+            return self.complain(_disagreement(error, head, branches), tensors[0])
         return self.emit(op, tensors, head.span)
 
     def _branches(self, suite: tree.Suite) -> Iterator[tuple[tree.Stmt, Tensor]]:
@@ -289,7 +290,7 @@ class Body(Steps):
             rate = builtins.real(drop, "`drop`", head.span)
             out = self.emit(DropPath(rate), (out,), head.span)
         if out.type != shortcut.type:
-            raise _residual_mismatch(start, shortcut, out, stmt, head)
+            return self.complain(_residual_mismatch(start, shortcut, out, stmt, head), out)
         return self.emit(Add(), (out, shortcut), head.span)
 
     def _project(self, start: Tensor, step: Value, head: tree.Expr) -> Tensor:
@@ -307,24 +308,27 @@ class Body(Steps):
         columns = stmt.body.columns
         names = [column.name.id for column in columns]
         _check_columns(stmt, names)
-        for i, row in enumerate(stmt.body.rows):
+
+        def run(i: int, row: tree.Row, _before: Value) -> None:
             if len(row.cells) != len(columns):
                 raise fail("E0106", f"this row has {len(row.cells)} of the table's {len(columns)} columns", row.span)
-            place = f"row {i + 1} of the table at line {stmt.span.line}"
-            try:
-                self._row(stmt, dict(zip(names, zip(columns, row.cells, strict=True), strict=True)), row, i)
-            except ArchError as error:
-                raise error.expanded(place) from None
+            cells = dict(zip(names, zip(columns, row.cells, strict=True), strict=True))
+            self.expanding(
+                lambda: self._row(stmt, cells, row, i), lambda: f"row {i + 1} of the table at line {stmt.span.line}"
+            )
+
+        self.sequence(None, (partial(run, i, row) for i, row in enumerate(stmt.body.rows)))
 
     def _row(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int) -> None:
         name = self.fresh(stmt.name.id if stmt.name else "layer")
         count = None
         if "n" in cells and not isinstance(cells["n"][1], tree.Blank):
-            count = builtins.whole(self._cell(cells, "n", i), "the number of repeats `n`", cells["n"][1].span)
+            found = self.apart(stmt, (i, "n"), lambda: self._cell(cells, "n", i))
+            count = builtins.whole(found, "the number of repeats `n`", cells["n"][1].span)
             if count < 0:
                 raise fail("E0404", f"a row cannot be repeated {count} times", cells["n"][1].span)
         if "n" not in cells:
-            self._advance(self._unit(stmt, cells, row, i), row, name)
+            self._advance(self._unit_of_repeat(stmt, cells, row, i, None), row, name)
             return
         times = 1 if count is None else count
         if times > MAX_REPEAT:
@@ -334,20 +338,26 @@ class Body(Steps):
         each = any(has_each(cell) for _, cell in cells.values())
         first = self._unit_of_repeat(stmt, cells, row, i, 0 if each else None)
         label = f"row {i + 1} of the table at line {stmt.span.line}"
+
+        def run(k: int, _before: Value) -> None:
+            self.session.spend(row.span)
+            unit = first if k == 0 or not each else self._unit_of_repeat(stmt, cells, row, i, k)
+            self.expanding(
+                lambda: self._advance(unit if k == 0 else again(unit), row, str(k)),
+                lambda: f"repeat {k + 1} of {times}",
+            )
+
         with self.within(name, GraphScope("repeat", repr(first.callee), label=label, span=row.span)):
-            for k in range(times):
-                self.session.spend(row.span)
-                unit = first if k == 0 or not each else self._unit_of_repeat(stmt, cells, row, i, k)
-                try:
-                    self._advance(unit if k == 0 else again(unit), row, str(k))
-                except ArchError as error:
-                    raise error.expanded(f"repeat {k + 1} of {times}") from None
+            self.sequence(None, (partial(run, k) for k in range(times)))
 
     def _unit_of_repeat(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int, repeat: int | None) -> Applied:
         """The row's step; with `each` in the row, that of one repeat."""
-        if repeat is None:
-            return self._unit(stmt, cells, row, i)
-        unit: Applied = self.with_repeat(repeat, lambda: self._unit(stmt, cells, row, i))
+
+        def find() -> Applied:
+            found: Applied = self.apart(stmt, (i, "unit"), lambda: self._unit(stmt, cells, row, i))
+            return found
+
+        unit: Applied = find() if repeat is None else self.with_repeat(repeat, find)
         return unit
 
     def _unit(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int) -> Applied:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from archlang.errors import fail
 from archlang.ir.types import TensorType
 from archlang.lower.values import Builtin, Function, Late, Parameter, Tensor, Value, kind_of, show
-from archlang.ops import OPS, Op, conv, join, pool, regularize, same_padding, shape
+from archlang.ops import OPS, Op, attribute_names, conv, join, pool, regularize, same_padding, shape
 from archlang.source import Span
 
 if TYPE_CHECKING:
@@ -38,14 +39,19 @@ _ALIASES = {
 }
 
 
+MAX_SIZE = 2**31
+"""Of what counts or measures: the formats of model files hold no more."""
+
 # ---- from language values to attributes ------------------------------------------------------------------------------
 
 
 def whole(value: Value, what: str, span: Span) -> int:
     """A whole number; 32.0 counts as one."""
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= MAX_SIZE:
+            raise fail("E0403", f"{what} is too large: sizes and counts stay under 2**31", span)
         return value
     seen = show(value) if isinstance(value, float) else kind_of(value)
     hint = "write `//` for a whole quotient, or `int(...)`" if isinstance(value, float) else ""
@@ -138,13 +144,31 @@ def _op_params(cls: type[Op]) -> tuple[Parameter, ...]:
     return tuple(found)
 
 
+_Field = tuple[str, str, Callable[[Value, str, Span], Any], str]
+"""Its name, the name in the language, the conversion, and how messages call it."""
+
+_FIELDS: dict[type[Op], list[_Field]] = {}
+
+
+def _fields(cls: type[Op]) -> list[_Field]:
+    """An op's fields but for padding, found out once."""
+    if cls not in _FIELDS:
+        named = [(f.name, f.metadata.get("short", f.name), str(f.type)) for f in fields(cls)]
+        _FIELDS[cls] = [
+            (n, short, _CONVERT[t], f"`{short}` of `{cls.name}`") for n, short, t in named if short != "pad"
+        ]
+    return _FIELDS[cls]
+
+
 def _attributes(cls: type[Op], given: Arguments, span: Span) -> dict[str, Any]:
     """The op's fields from the language's arguments, but for padding, which needs the input."""
     values = {}
-    for f in fields(cls):
-        name = f.metadata.get("short", f.name)
-        if name != "pad" and name in given:
-            values[f.name] = _CONVERT[str(f.type)](given[name], f"`{name}` of `{cls.name}`", span)
+    for name, short, convert, what in _fields(cls):
+        if short in given:
+            value = given[short]
+            if isinstance(value, Late) and not cls.training_only:
+                raise fail("E0210", f"{what} cannot depend on `pos`", span)
+            values[name] = convert(value, what, span)
     return values
 
 
@@ -196,6 +220,28 @@ def _emit_dwconv(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, spa
     return _emit_conv(body, tensors, {**given, "c": filters, "groups": channels, "kind": "dwconv"}, span, label)
 
 
+_TRANSPOSE_PARAMS = (
+    *(p for p in _op_params(conv.ConvTranspose2d) if p.name not in ("pad", "bias")),
+    Parameter("pad", 0),
+    Parameter("bias"),
+    Parameter("norm"),
+    Parameter("act"),
+)
+
+
+def _emit_conv_transpose(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
+    """Transposed convolution, then norm, then act; a bias exactly where there is no norm, unless `bias` says otherwise."""
+    if given["bias"] is None:
+        given = {**given, "bias": given["norm"] is None}
+    values = _attributes(conv.ConvTranspose2d, given, span)
+    pad = pair(given["pad"], "`pad` of `conv_transpose`", span)
+    if min(pad) < 0:
+        raise fail("E0206", "`pad` must not be negative", span)
+    name = label or body.fresh("conv_transpose")
+    out: Value = body.emit(conv.ConvTranspose2d(**values, padding=pad), tensors, span, name)
+    return body.follow(out, given["norm"], given["act"], span, name)
+
+
 def _emit_linear(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
     """A linear layer; an image of one pixel is taken as the vector of its channels."""
     x = tensors[0]
@@ -225,16 +271,21 @@ def _emit_split(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span
         sizes = [x.type.channels // count] * count
     if sum(sizes) != x.type.channels:
         raise fail("E0305", f"the parts have {sum(sizes)} channels together, the input {x.type.channels}", span)
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    ends = list(accumulate(sizes))
     return tuple(body.emit(shape.Slice(end - size, end), (x,), span) for size, end in zip(sizes, ends, strict=True))
 
 
 def _emit_rearrange(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+    """A token for each position, or `a` of them, which lie one after the other in the channels."""
     pattern = " ".join(text(given["pattern"], "the pattern of `rearrange`", span).replace("->", " -> ").split())
-    if pattern != "b c h w -> b (h w) c":
-        known = '`rearrange` knows "b c h w -> b (h w) c"'
+    if pattern == "b c h w -> b (h w) c":
+        return body.emit(shape.Tokens(), tensors, span, label)
+    if pattern != "b (a c) h w -> b (h w a) c":
+        known = '`rearrange` knows "b c h w -> b (h w) c" and "b (a c) h w -> b (h w a) c"'
         raise fail("E0304", f"`rearrange` knows no pattern {pattern!r}", span, help=known)
-    return body.emit(shape.Tokens(), tensors, span, label)
+    if given["a"] is None:
+        raise fail("E0212", "`rearrange` needs `a`, the number of tokens at each position", span)
+    return body.emit(shape.Tokens(whole(given["a"], "`a` of `rearrange`", span)), tensors, span, label)
 
 
 def _emit_drop_path(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
@@ -252,6 +303,7 @@ _SPECIAL = (
         like=("conv",),
         aliases=_ALIASES,
     ),
+    Builtin("conv_transpose", _TRANSPOSE_PARAMS, _emit_conv_transpose, aliases=_ALIASES),
     Builtin(
         "linear",
         (Parameter("features", required=True), Parameter("bias"), *_FOLLOW),
@@ -260,7 +312,7 @@ _SPECIAL = (
     ),
     Builtin("skip", (), _emit_skip),
     Builtin("split", (Parameter("parts", required=True),), _emit_split),
-    Builtin("rearrange", (Parameter("pattern", required=True),), _emit_rearrange),
+    Builtin("rearrange", (Parameter("pattern", required=True), Parameter("a")), _emit_rearrange),
     Builtin("drop_path", (Parameter("p", required=True),), _emit_drop_path),
     _pool(pool.MaxPool2d),
     _pool(pool.AvgPool2d),
@@ -278,6 +330,17 @@ GROUPS = frozenset(("add", "concat", "mul", "mean", "residual", "branch"))
 """Names that head a group."""
 
 JOINS: dict[str, type[Op]] = {"add": join.Add, "concat": join.Concat, "mul": join.Mul, "mean": join.Mean}
+
+
+def joining(name: str, options: Arguments, span: Span) -> Op:
+    """The op that ends the group `name:`; the group's options are its attributes."""
+    return JOINS[name](**_attributes(JOINS[name], options, span))
+
+
+def joining_options(name: str) -> tuple[str, ...]:
+    """The options of the group `name:`."""
+    return tuple(attribute_names(JOINS[name]))
+
 
 # ---- functions on numbers --------------------------------------------------------------------------------------------
 
@@ -322,7 +385,7 @@ CONSTANTS: dict[str, Value] = {
     "true": True,
     "false": False,
     "pos": Late(),
-    **{name: name for name in ("same", "valid", "nearest", "bilinear", "fits")},
+    **{name: name for name in ("same", "valid", "nearest", "bilinear", "fits", "tokens")},
 }
 
 NAMES: dict[str, Value] = {**FUNCTIONS, **STEPS, **CONSTANTS}

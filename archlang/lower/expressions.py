@@ -62,12 +62,21 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 def number(text: str) -> int | float:
     """The value of a number with its unit: `3M` is 3,000,000, `80ms` is 80, `500us` is 0.5."""
     digits = text.rstrip("%usmkMGKiB")
+    if len(digits) > MAX_DIGITS:
+        raise OverflowError
     unit = text[len(digits) :]
     value = float(digits) * _UNITS[unit] if unit else float(digits)
     plain = "." not in digits and "e" not in digits.lower()
     if plain and not unit:
         return int(digits)
     return int(value) if unit and value.is_integer() else value
+
+
+MAX_DIGITS = 1000
+"""Of a number as written."""
+
+STEPS_OF_A_MENTION = 8
+"""How much work a decision is beside the evaluation of an expression."""
 
 
 class Expressions:
@@ -137,7 +146,7 @@ class Expressions:
             raise fail("E0205", f"`{name}` is defined by itself", item.span)
         self.session.evaluating.append(name)
         try:
-            net = self.as_net(self.eval_in(item.value, module), item.value.span)
+            net = as_net(self.eval_in(item.value, module), item.value.span)
             overrides = net.overrides
             for arg in item.overrides:
                 overrides += self._override(arg, module)
@@ -154,18 +163,6 @@ class Expressions:
         key = callee.name if isinstance(callee, Builtin) else callee
         return tuple((key, name, value) for name, value in values.items())
 
-    def as_net(self, value: Value, span: Span) -> NetValue:
-        """A net, also where it was called with some arguments."""
-        if isinstance(value, Applied) and isinstance(value.callee, NetValue):
-            net = value.callee
-            given = self.bound_names(net, value.args, value.kwargs, span)
-            return NetValue(
-                net.decl, net.module, net.identity, tuple({**dict(net.args), **given}.items()), net.overrides
-            )
-        if isinstance(value, NetValue):
-            return value
-        raise fail("E0208", f"expected a net, but this is {kind_of(value)}", span)
-
     # atoms
 
     def _name(self, node: tree.Name) -> Value:
@@ -180,10 +177,16 @@ class Expressions:
         return self.flow
 
     def _number(self, node: tree.Number) -> Value:
-        return self._bounded(number(node.text), node.span)
+        return self._written(node.text, node.span)
 
     def _dims(self, node: tree.Dims) -> Value:
-        return tuple(self._bounded(int(part), node.span) for part in node.text.split("x"))
+        return tuple([self._written(part, node.span) for part in node.text.split("x")])
+
+    def _written(self, text: str, span: Span) -> Value:
+        try:
+            return self._bounded(number(text), span)
+        except OverflowError:
+            raise fail("E0403", f"this number has more than {MAX_DIGITS:,} digits", span) from None
 
     def _items(self, node: tree.Tuple | tree.List) -> Value:
         values = tuple(self.eval(item) for item in node.items)
@@ -320,7 +323,7 @@ class Expressions:
         if isinstance(value, Tensor):
             return _size(value, name, node)
         if isinstance(value, NetValue | Applied):
-            return self.net_attribute(self.as_net(value, node.value.span), node)
+            return self.net_attribute(as_net(value, node.value.span), node)
         raise fail("E0208", f"{kind_of(value)} has no `.{name}`", node.span)
 
     def net_attribute(self, net: NetValue, node: tree.Attribute) -> Value:
@@ -384,7 +387,8 @@ class Expressions:
 
     # calls
 
-    def _call(self, node: tree.Call) -> Value:
+    def _call(self, node: tree.Call, label: str = "") -> Value:
+        """label: what the module is called, where the call is applied to tensors."""
         function: Value
         if isinstance(node.function, tree.Name):
             function = self.lookup(node.function.id, node.function.span)
@@ -400,7 +404,7 @@ class Expressions:
             step = self.mention(function, node.function.span, positional, keywords)
         else:
             step = self._applied(function, positional, keywords, node)
-        return self.apply(self.step(step, node.span), tensors, node.span) if tensors else step
+        return self.apply(self.step(step, node.span), tensors, node.span, label) if tensors else step
 
     def arguments(self, args: Sequence[tree.Arg]) -> tuple[tuple[Value, ...], dict[str, Value]]:
         positional: list[Value] = []
@@ -426,7 +430,7 @@ class Expressions:
         if any(isinstance(arg, Late) for arg in args):
             raise fail("E0210", f"`{function.name}` cannot be applied to `pos`", node.span)
         try:
-            return self._bounded(function.call(*args), node.span)
+            return self._made(function.call(*args), node.span)
         except ZeroDivisionError:
             raise fail("E0404", "division by zero", node.span) from None
         except OverflowError:
@@ -435,13 +439,25 @@ class Expressions:
             given = ", ".join(kind_of(arg) for arg in args) or "nothing"
             raise fail("E0211", f"`{function.name}` does not work on {given}", node.span) from None
 
+    def _made(self, value: Value, span: Span) -> Value:
+        """What a built-in function gave: a number within the limits, or a list, perhaps of pairs, within them."""
+        if not isinstance(value, tuple):
+            return self._bounded(value, span)
+        for part in value:
+            if isinstance(part, tuple):
+                self.session.weigh(part, part, span)
+        return self.weighed(value, value, span)
+
     def _fn(self, fn: FnValue, args: tuple[Value, ...], keywords: dict[str, Value], node: tree.Call) -> Value:
-        scope = self.bind_params(fn.decl.name.id, fn.decl.params, args, keywords, fn.scope, node.span)
+        name = fn.decl.name.id
         self.session.depth += 1
         try:
             if self.session.depth > 64:
-                raise fail("E0402", f"`{fn.decl.name.id}` calls itself without an end", node.span)
+                raise fail("E0402", f"`{name}` calls itself without an end", node.span)
+            scope = self.bind_params(name, fn.decl.params, args, keywords, fn.scope, node.span)
             return self.eval_in(fn.decl.body, scope)
+        except RecursionError:
+            raise fail("E0402", f"`{name}` calls itself too often, in too many brackets", node.span) from None
         finally:
             self.session.depth -= 1
 
@@ -483,11 +499,6 @@ class Expressions:
         check_names(step, keyword_spans)
         return step
 
-    def bound_names(
-        self, callee: Block | Builtin | NetValue, args: tuple[Value, ...], kwargs: Any, span: Span
-    ) -> dict[str, Value]:
-        return named(repr(callee), parameter_names(callee), args, dict(kwargs), span)
-
     def settings(self, node: tree.Expr) -> tuple[Builtin | Block, dict[str, Value]]:
         """`conv(norm=bn, act=relu)` as a `default` line or a `with` means it: the callee, and the values by name."""
         if not isinstance(node, tree.Call):
@@ -527,6 +538,7 @@ class Expressions:
     ) -> Value:
         """The value of a `choice` at this mention: its decisions are the mention's own."""
         decl = choice.decl
+        self.session.spend(span, STEPS_OF_A_MENTION)
         scope = self.bind_params(decl.name.id, decl.params, args, keywords or {}, choice.module, span)
         before, self.mentions = self.mentions, (*self.mentions, self._place(span))
         if len(self.mentions) > 20:
@@ -592,7 +604,7 @@ _EVAL: dict[type, Callable[..., Value]] = {
 
 def parameter_names(callee: Builtin | Block | NetValue) -> list[str]:
     if isinstance(callee, Builtin):
-        return [param.name for param in callee.params]
+        return callee.names
     return [param.name.id for param in callee.decl.params or ()]
 
 
@@ -611,6 +623,18 @@ def named(
             raise fail("E0211", f"`{name}` is given twice", span)
         given[name] = value
     return given
+
+
+def as_net(value: Value, span: Span) -> NetValue:
+    """A net, also where it was called with some arguments: these are fixed then."""
+    if isinstance(value, Applied) and isinstance(value.callee, NetValue):
+        net = value.callee
+        given = named(repr(net), parameter_names(net), value.args, dict(value.kwargs), span)
+        args = tuple({**dict(net.args), **given}.items())
+        return NetValue(net.decl, net.module, net.identity, args, net.overrides, repr(value))
+    if isinstance(value, NetValue):
+        return value
+    raise fail("E0208", f"expected a net, but this is {kind_of(value)}", span)
 
 
 def check_names(step: Applied, spans: dict[str, Span]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from archlang.errors import ArchError, Diagnostic, Label, fail, nearest
 from archlang.lower.builtins import NAMES
 from archlang.lower.values import Block, ChoiceValue, FnValue, NetValue, Value
 from archlang.source import Source, Span
 from archlang.syntax import parse, tree
+from archlang.syntax.parser import MAX_BYTES
 
 LIBRARY = Path(__file__).parents[1] / "zoo"
 """specs/, where `std.mobile` is std/mobile.arch."""
@@ -26,7 +28,7 @@ class Module:
     """A file's top-level names. Constants are evaluated at their first use.
 
     path: of the file, None for text. constants: name -> definition; variants: net name -> its tables; docs: block or
-    net -> its comment, once it was looked for.
+    net -> its comment, rows: net -> those of its variants, once they were looked for.
     """
 
     program: tree.Program
@@ -38,6 +40,7 @@ class Module:
     variants: dict[str, list[tree.Variants]] = field(default_factory=dict)
     nets: list[str] = field(default_factory=list)
     docs: dict[str, str] = field(default_factory=dict)
+    rows: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def source(self) -> Source:
@@ -46,14 +49,30 @@ class Module:
     def known(self) -> list[str]:
         return [*self.names, *self.constants, *self.aliases]
 
+    def definitions(self, name: str) -> list[tuple[tree.Node, Module]]:
+        """The source of what a name of the file means, and the file that it stands in."""
+        value = self.names.get(name)
+        if isinstance(value, Imported):
+            return value.module.definitions(value.name)
+        if isinstance(value, Block | ChoiceValue | NetValue | FnValue):
+            return [(value.decl, self)]
+        found = (self.constants.get(name), self.aliases.get(name))
+        return [(node, self) for node in found if node is not None]
+
 
 def read_source(path: Path, name: str | None = None) -> Source:
-    """The text of a file. Raises ArchError where there is none, or it is not UTF-8."""
+    """The text of a file. Raises ArchError where there is none, it is too large, or it is not UTF-8."""
+    if path.exists() and not path.is_file():  # a device or a pipe may have no end
+        raise fail("E0001", f"{name or path} is {'a folder' if path.is_dir() else 'a device or a pipe'}, not a file")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = "there is no file" if isinstance(error, FileNotFoundError) else f"cannot read ({error.strerror})"
         raise fail("E0001", f"{reason} {name or path}") from error
+    if len(data) > MAX_BYTES:
+        message = f"{name or path} is larger than {MAX_BYTES // 1_000_000} MB"
+        raise fail("E0003", message, help="split it into files that import each other")
     try:
         return Source(name or str(path), data.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
@@ -62,10 +81,20 @@ def read_source(path: Path, name: str | None = None) -> Source:
         ) from error
 
 
-class Loader:
-    """Loads files and what they import, each once. roots: the folders that imports may reach."""
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
-    def __init__(self, roots: tuple[Path, ...] = ()) -> None:
+
+class Loader:
+    """Loads files and what they import, each once.
+
+    roots: folders that imports may reach besides that of the file that is loaded first.
+    """
+
+    def __init__(self, roots: Sequence[Path] = ()) -> None:
         self.roots = roots
         self.modules: dict[Path, Module] = {}
         self.loading: list[Path] = []
@@ -109,7 +138,7 @@ class Loader:
             raise fail("E0205", f"{item.path} is imported in a circle", item.span)
         if len(self.loading) > MAX_IMPORT_DEPTH:
             raise fail("E0205", f"imports are nested deeper than {MAX_IMPORT_DEPTH}", item.span)
-        if not where.is_file():
+        if not _is_file(where):
             known = [f"std.{path.stem}" for path in sorted((LIBRARY / "std").glob("*.arch"))]
             help_ = nearest(item.path, known) if not item.path.startswith('"') else ""
             raise fail("E0001", f"there is no file {where.name} to import", item.span, help=help_)
@@ -124,9 +153,15 @@ class Loader:
         if module.path is None:
             raise fail("E0205", "text that is not a file cannot import a file beside it", item.span)
         where = module.path.parent / item.path.strip('"')
-        roots = self.roots or (self.loading[0].parent,)
-        if not any(where.resolve().is_relative_to(root.resolve()) for root in (*roots, LIBRARY)):
-            raise fail("E0205", f"{item.path} lies outside the folder of the file that is compiled", item.span)
+        roots = (self.loading[0].parent, LIBRARY, *self.roots)
+        try:
+            real = where.resolve()
+        except (OSError, RuntimeError) as error:  # a name too long; symbolic links in a circle
+            raise fail("E0001", f"there is no file {item.path} to import", item.span) from error
+        if not any(real.is_relative_to(root.resolve()) for root in roots):
+            message = f"{item.path} lies outside the folder of the file that is compiled"
+            help_ = "another folder may be read where `--import-path FOLDER` says so"
+            raise fail("E0205", message, item.span, help=help_)
         return where
 
     # definitions

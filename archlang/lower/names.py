@@ -6,7 +6,7 @@ knows which names a definition binds somewhere, not in which order; what it pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from archlang.errors import ArchError, Diagnostic, nearest
 from archlang.lower.builtins import GROUPS, NAMES
@@ -18,7 +18,10 @@ from archlang.syntax import tree
 
 def check_module(module: Module) -> list[Diagnostic]:
     """Unknown names, and unknown arguments of calls whose callee is known, in the order of the text."""
-    return [error for item in module.program.items for error in _Walk(module).item(item)]
+    walk = _Walk(module)
+    for item in module.program.items:
+        walk.item(item)
+    return walk.errors
 
 
 def _bound(node: tree.Node) -> set[str]:
@@ -42,69 +45,68 @@ class _Walk:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.local: set[str] = set()
+        self.errors: list[Diagnostic] = []
 
-    def item(self, item: tree.Item) -> Iterator[Diagnostic]:
-        self.local = _bound(item)
+    def item(self, item: tree.Item) -> None:
+        if isinstance(item, tree.BlockDef | tree.NetDef | tree.FnDef | tree.ChoiceDef | tree.ConstDef | tree.NetAlias):
+            self.local = _bound(item)
         if isinstance(item, tree.BlockDef):
             self.local |= {param.name.id for param in item.inputs} or {"x"}
-            yield from self.nodes(item.params)
-            yield from self.node(item.suite)
-        elif isinstance(item, tree.NetDef):
-            yield from self.nodes(item.params or ())
-            yield from self.node(item.suite)
+        if isinstance(item, tree.BlockDef | tree.NetDef):
+            self.nodes(item.params or ())
+            self.node(item.suite)
         elif isinstance(item, tree.FnDef):
-            yield from self.nodes(item.params)
-            yield from self.node(item.body)
+            self.nodes(item.params)
+            self.node(item.body)
         elif isinstance(item, tree.ChoiceDef | tree.ConstDef):
-            yield from self.node(item.value)
+            self.node(item.value)
         elif isinstance(item, tree.NetAlias):
-            yield from self.node(item.value)
-            yield from self.nodes(item.overrides)
+            self.node(item.value)
+            self.nodes(item.overrides)
 
-    def nodes(self, nodes: tuple[tree.Node, ...]) -> Iterator[Diagnostic]:
+    def nodes(self, nodes: Iterable[tree.Node]) -> None:
         for node in nodes:
-            yield from self.node(node)
+            _NODE.get(type(node), _Walk.others)(self, node)
 
-    def node(self, node: tree.Node) -> Iterator[Diagnostic]:
-        if isinstance(node, tree.Name):
-            yield from self.name(node)
-        elif isinstance(node, tree.Call):
-            yield from self.call(node)
-        elif isinstance(node, tree.Attribute):
-            yield from self.node(node.value)
-        elif isinstance(node, tree.Param):
-            yield from self.node(node.default) if node.default is not None else ()
-        elif isinstance(node, tree.Arg):
-            yield from self.node(node.value)
-        elif isinstance(node, tree.FnDef):
-            yield from self.node(node.body)
-        elif isinstance(node, tree.Group):
-            yield from self.head(node.head)
-            yield from self.node(node.suite)
-        elif isinstance(node, tree.Table):
-            yield from self.columns(node)
-            yield from self.nodes(_uses(node))
-        elif not isinstance(node, tree.Expect):  # which knows the metrics too
-            yield from self.nodes(_uses(node))
+    def node(self, node: tree.Node) -> None:
+        _NODE.get(type(node), _Walk.others)(self, node)
 
-    def head(self, head: tree.Expr) -> Iterator[Diagnostic]:
+    def others(self, node: tree.Node) -> None:
+        self.nodes(_uses(node))
+
+    def nothing(self, node: tree.Node) -> None:
+        """No names: a number, or an expectation, which knows the metrics too."""
+
+    def param(self, node: tree.Param) -> None:
+        if node.default is not None:
+            self.node(node.default)
+
+    def group(self, node: tree.Group) -> None:
+        self.head(node.head)
+        self.node(node.suite)
+
+    def head(self, head: tree.Expr) -> None:
         """A group's head: its name is no value, its options and the steps behind it are."""
         if isinstance(head, tree.Pipe):
-            yield from self.head(head.left)
-            yield from self.node(head.right)
+            self.head(head.left)
+            self.node(head.right)
         elif isinstance(head, tree.Call):
-            yield from self.nodes(head.args)
+            self.nodes(head.args)
         elif not isinstance(head, tree.Name) or head.id not in GROUPS:
             help_ = "groups are " + ", ".join(f"`{group}:`" for group in sorted(GROUPS))
-            yield Diagnostic("E0215", "only a group opens a block of lines", head.span, help=help_)
+            self.errors.append(Diagnostic("E0215", "only a group opens a block of lines", head.span, help=help_))
 
-    def columns(self, node: tree.Table) -> Iterator[Diagnostic]:
+    def table(self, node: tree.Table) -> None:
         """Where the rows name their blocks, each column is one that some block takes."""
+        self.columns(node)
+        self.nodes(_uses(node))
+
+    def columns(self, node: tree.Table) -> None:
         names = [column.name.id for column in node.body.columns]
         if node.unit is not None or "op" not in names:
             return
         cells = [row.cells[names.index("op")] for row in node.body.rows if len(row.cells) == len(names)]
-        callees = [self.value(part.id) for cell in cells for part in self.alternatives(cell)]
+        callees = [self.value(name) for name in self.alternatives(cells)]
         if not callees or not all(isinstance(callee, Builtin | Block) for callee in callees):
             return
         takes = {name for callee in callees for name in parameter_names(callee)}
@@ -112,20 +114,31 @@ class _Walk:
             given = any(not isinstance(row.cells[i], tree.Blank) for row in node.body.rows if len(row.cells) > i)
             if given and column.name.id not in takes | {"op", "n"}:
                 message = f"no block of this table has an argument `{column.name.id}`"
-                yield Diagnostic("E0202", message, column.span, help=nearest(column.name.id, takes))
+                help_ = nearest(column.name.id, takes)
+                self.errors.append(Diagnostic("E0202", message, column.span, help=help_))
 
-    def alternatives(self, cell: tree.Expr) -> Iterator[tree.Name]:
-        """The names of blocks that a cell of column `op` may come to."""
-        for part in cell.walk():
-            if isinstance(part, tree.Name):
+    def alternatives(self, cells: Iterable[tree.Expr]) -> Iterator[str]:
+        """The names of blocks that the cells of column `op` may come to, each once."""
+        seen: set[str] = set()
+        left: list[tree.Node] = list(cells)
+        while left:
+            for part in left.pop().walk():
+                if not isinstance(part, tree.Name) or part.id in seen:
+                    continue
+                seen.add(part.id)
                 value = self.value(part.id)
-                yield from self.alternatives(value.decl.value) if isinstance(value, ChoiceValue) else (part,)
+                if isinstance(value, ChoiceValue):
+                    left.append(value.decl.value)
+                else:
+                    yield part.id
 
-    def name(self, node: tree.Name) -> Iterator[Diagnostic]:
-        if self.value(node.id) is None and node.id not in self.local and node.id not in self.module.constants:
-            known = [*self.module.known(), *NAMES, *self.local]
-            if node.id not in self.module.aliases and node.id not in NAMES:
-                yield Diagnostic("E0201", f"nothing is called `{node.id}`", node.span, help=nearest(node.id, known))
+    def name(self, node: tree.Name) -> None:
+        name, module = node.id, self.module
+        if name in NAMES or name in self.local or name in module.names:
+            return
+        if name not in module.constants and name not in module.aliases:
+            help_ = nearest(name, [*module.known(), *NAMES, *self.local])
+            self.errors.append(Diagnostic("E0201", f"nothing is called `{name}`", node.span, help=help_))
 
     def value(self, name: str) -> Value:
         """What a name means at the top of the file or in the language; None where only elaboration tells."""
@@ -134,23 +147,43 @@ class _Walk:
             value = value.module.names.get(value.name, True)
         return NAMES.get(name) if value is None else value
 
-    def call(self, node: tree.Call) -> Iterator[Diagnostic]:
-        yield from self.node(node.function)
-        yield from self.nodes(node.args)
+    def call(self, node: tree.Call) -> None:
+        self.node(node.function)
+        self.nodes(node.args)
         if not isinstance(node.function, tree.Name) or node.function.id in self.local:
             return
         callee = self.value(node.function.id)
         if isinstance(callee, Builtin | Block | NetValue):
             for arg in node.args:
-                yield from self.argument(callee, arg, node)
+                if arg.name is not None:
+                    self.argument(callee, arg.name.id, arg, node)
 
-    def argument(self, callee: Builtin | Block | NetValue, arg: tree.Arg, node: tree.Call) -> Iterator[Diagnostic]:
-        if arg.name is None:
+    def argument(self, callee: Builtin | Block | NetValue, name: str, arg: tree.Arg, node: tree.Call) -> None:
+        if name in parameter_names(callee):
             return
         try:
-            check_names(Applied(callee, (), ((arg.name.id, None),), node.span), {arg.name.id: arg.span})
+            check_names(Applied(callee, (), ((name, None),), node.span), {name: arg.span})
         except ArchError as error:
-            yield from error.diagnostics
+            self.errors += error.diagnostics
+
+
+_NODE: dict[type[tree.Node], Callable[..., None]] = {
+    tree.Name: _Walk.name,
+    tree.Call: _Walk.call,
+    tree.Attribute: lambda walk, node: walk.node(node.value),
+    tree.Param: _Walk.param,
+    tree.Arg: lambda walk, node: walk.node(node.value),
+    tree.FnDef: lambda walk, node: walk.node(node.body),
+    tree.Group: _Walk.group,
+    tree.Table: _Walk.table,
+    tree.Flow: lambda walk, node: walk.node(node.value),
+    tree.Pipe: lambda walk, node: walk.nodes((node.left, node.right)),
+    tree.Infix: lambda walk, node: walk.nodes((node.left, node.right)),
+    tree.Row: lambda walk, node: walk.nodes(node.cells),
+    tree.Suite: lambda walk, node: walk.nodes(node.body),
+    **dict.fromkeys((tree.Number, tree.Dims, tree.String, tree.FlowValue, tree.Blank, tree.Expect), _Walk.nothing),
+}
+"""How the nodes are looked at; others by their children."""
 
 
 def _uses(node: tree.Node) -> tuple[tree.Node, ...]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from archlang.collector import paused
 from archlang.errors import ArchError, fail, nearest
 from archlang.ir.graph import Graph
 from archlang.lower.body import Body
-from archlang.lower.expressions import named
+from archlang.lower.depth import deep
+from archlang.lower.expressions import as_net, named
 from archlang.lower.module import Imported, Module
 from archlang.lower.region import Region, flatten
 from archlang.lower.session import Decision, Defaults, Memo, Session
@@ -38,6 +40,7 @@ class Lowered:
         return dead_code(flatten(self.region, self.outputs, self.region.name, self.doc))
 
 
+@deep(None)
 def expression(module: Module, node: tree.Expr, session: Session | None = None) -> Value:
     """The value of an expression in the scope of a file."""
     return _pure(module, session).eval(node)
@@ -49,9 +52,20 @@ def _pure(module: Module, session: Session | None = None) -> Body:
     return body
 
 
-def variant_rows(net: NetValue, module: Module) -> dict[str, tuple[tree.Variants, tree.Row, Module]]:
+Rows = dict[str, tuple[tree.Variants, tree.Row, Module]]
+
+
+def variant_rows(net: NetValue, module: Module) -> Rows:
     """The rows of all variant tables of a net, by the variant's name."""
-    found: dict[str, tuple[tree.Variants, tree.Row, Module]] = {}
+    key = (net.name, net.module.program.source)
+    if key not in module.rows:
+        module.rows[key] = _rows(net, module)
+    found: Rows = module.rows[key]
+    return found
+
+
+def _rows(net: NetValue, module: Module) -> Rows:
+    found: Rows = {}
     for where in dict.fromkeys((net.module, module)):
         for table in where.variants.get(net.name, ()):
             for row in table.body.rows:
@@ -93,6 +107,7 @@ def variant(net: NetValue, name: str, body: Body, span: Span | None) -> NetValue
     return NetValue(net.decl, net.module, net.identity, args, net.overrides, f"{net.name}.{name}")
 
 
+@deep(None)
 def net_named(module: Module, name: str) -> NetValue:
     """NAME of a SPEC: a net, `Net.variant`, or the name of a variant alone."""
     head, _, rest = name.partition(".")
@@ -100,10 +115,10 @@ def net_named(module: Module, name: str) -> NetValue:
     span = Span(module.source, 0, 0)
     value = module.names.get(head)
     if head in module.nets or isinstance(value, NetValue | Imported):
-        net = body.as_net(body.module_name(module, head, span), span)
+        net = as_net(body.module_name(module, head, span), span)
         return variant(net, rest, body, None) if rest else net
     for other in module.nets:
-        net = body.as_net(body.module_name(module, other, span), span)
+        net = as_net(body.module_name(module, other, span), span)
         if name in variant_rows(net, module):
             return variant(net, name, body, None)
     known = all_names(module)
@@ -115,21 +130,23 @@ def all_names(module: Module) -> list[str]:
     return [name for net in module.nets for name in names_of(module, net)]
 
 
+@deep(None)
 def names_of(module: Module, name: str) -> list[str]:
     """The net `name` of the file, and its variants as `name.variant`."""
     span = Span(module.source, 0, 0)
     body = _pure(module)
-    net = body.as_net(body.module_name(module, name, span), span)
+    net = as_net(body.module_name(module, name, span), span)
     return [name, *(f"{name}.{label}" for label in variant_rows(net, module) if net.name == name)]
 
 
+@deep(None)
 def default_net(module: Module) -> NetValue:
     """The net that is meant where a SPEC names none: the only one, or the last, if it needs no arguments."""
     if not module.nets:
         raise fail("E0204", f"{module.source.name} has no net")
     body = _pure(module)
     span = Span(module.source, 0, 0)
-    net = body.as_net(body.module_name(module, module.nets[-1], span), span)
+    net = as_net(body.module_name(module, module.nets[-1], span), span)
     missing = required(net)
     if missing:
         known = [name for name in all_names(module) if "." in name]
@@ -157,18 +174,28 @@ def lower(
 
     Raises ArchError, located, with the expansion that led there.
     """
-    session = Session(picks, memo, choose)
+    return elaborated(net, args, Session(picks, memo, choose), Body)
+
+
+def elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Session, kind: type[Body]) -> Lowered:
+    """The net elaborated by one kind of body."""
+    with paused(), deep(net.decl.name.span):
+        return _elaborated(net, args, session, kind)
+
+
+def _elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Session, kind: type[Body]) -> Lowered:
     session.entry = net.module.source
     span = net.decl.name.span
     params = net.decl.params or ()
     given = {**dict(net.args), **named(net.name, [p.name.id for p in params], (), dict(args or {}), span)}
-    pure = Body(session, net.module, Defaults(), ())
+    pure = kind(session, net.module, Defaults(), ())
     scope = Scope({}, net.module)
     for param in params:
         name = param.name.id
         if name in given:
             scope.names[name] = given[name]
         elif param.default is not None:
+            pure.deciding = f"`{name}`"
             scope.names[name] = pure.eval_in(param.default, scope)
         else:
             raise fail("E0212", f"`{net.name}` needs `{name}`", param.span, help=f"set it: --set {name}=...")
@@ -176,7 +203,7 @@ def lower(
     for key, name, value in net.overrides:
         defaults = defaults.force(key, {name: value})
     try:
-        body = Body(session, Scope({}, scope), defaults, ())
+        body = kind(session, Scope({}, scope), defaults, ())
         body.net(net, None)
     except ArchError as error:
         raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
@@ -202,5 +229,16 @@ def attribute(body: Body, net: NetValue, node: tree.Attribute) -> Value:
     """`Net.variant`, or a static metric of the net: `Net.params`."""
     name = node.name.id
     if name in METRICS:
-        return metrics(lower(net, memo=body.session.memo).graph)[name]
+        with body.session.deeper(node.span):
+            return metrics(_within(net, body.session, node.span).graph)[name]
     return variant(net, name, body, node.name.span)
+
+
+def _within(net: NetValue, session: Session, span: Span) -> Lowered:
+    """The net elaborated in the course of another elaboration, to whose work it counts."""
+    inner = Session(memo=session.memo)
+    inner.depth, inner.steps = session.depth, session.steps
+    lowered = elaborated(net, None, inner, Body)
+    session.steps = inner.steps
+    session.spend(span, lowered.region.ops)
+    return lowered

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from archlang.errors import ArchError, Diagnostic, fail
 from archlang.ir.graph import Graph, Node, Output, Scope
 from archlang.ir.types import TensorType
 from archlang.lower.values import Late
-from archlang.ops.base import Op
+from archlang.ops.base import Op, ShapeError
 from archlang.source import Span
 
 
@@ -84,7 +85,7 @@ class _Flattener:
             scope = replace(scope, inputs=tuple(fed))
         if any(isinstance(value, Late) for _, value in scope.arguments):
             pos = self._pos(residual)
-            known = ((name, v.at(pos) if isinstance(v, Late) else v) for name, v in scope.arguments)
+            known = ((name, value_at(v, pos, scope.span) if isinstance(v, Late) else v) for name, v in scope.arguments)
             scope = replace(scope, arguments=tuple(known))
         return scope
 
@@ -94,16 +95,37 @@ class _Flattener:
     def _op(self, step: Step, inputs: tuple[int, ...], prefix: str, residual: int) -> int:
         op = step.op
         if op.training_only:
-            op = self._settled(op, residual)
+            op = self._settled(op, step, residual)
             if getattr(op, "p", 1) == 0:
                 return inputs[0]
         self.nodes.append(Node(op, inputs, step.type, prefix + step.name, step.span))
         return len(self.nodes) - 1
 
-    def _settled(self, op: Op, residual: int) -> Op:
+    def _settled(self, op: Op, step: Step, residual: int) -> Op:
+        """The op with the values of its arguments in `pos`. Raises ArchError where they have none that it allows."""
         pos = self._pos(residual)
-        late = {f.name: v.at(pos) for f in fields(op) if isinstance(v := getattr(op, f.name), Late)}
-        return replace(op, **late) if late else op
+        late = {f.name: value_at(v, pos, step.span) for f in fields(op) if isinstance(v := getattr(op, f.name), Late)}
+        if not late:
+            return op
+        settled = replace(op, **late)
+        try:
+            settled.infer(step.type)
+        except ShapeError as error:
+            raise ArchError(Diagnostic(error.code, error.message, step.span, help=error.help)) from None
+        return settled
+
+
+def value_at(value: Late, pos: float, span: Span | None) -> float:
+    """The value of an expression in `pos`. Raises ArchError where it has none."""
+    try:
+        result = value.at(pos)
+    except ZeroDivisionError:
+        raise fail("E0404", f"division by zero where `pos` is {pos:g}", span) from None
+    except OverflowError:
+        raise fail("E0403", f"this number is too large where `pos` is {pos:g}", span) from None
+    except TypeError:
+        raise fail("E0404", f"this has no real value where `pos` is {pos:g}", span) from None
+    return result
 
 
 def flatten(region: Region, outputs: Sequence[str], name: str, doc: str) -> Graph:

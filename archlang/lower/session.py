@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from archlang.errors import fail
@@ -13,11 +15,16 @@ from archlang.source import Source, Span
 from archlang.syntax import tree
 
 MAX_DEPTH = 48
-MAX_STEPS = 1_000_000
-MAX_OPS = 200_000
+MAX_STEPS = 500_000
+MAX_OPS = 50_000
 MAX_REPEAT = 10_000
 MAX_WEIGHT = 200_000
+MAX_NESTING = 100
 MAX_INTEGER = 2**63
+
+_STEPS_OF_AN_OP = 4
+_PARTS_OF_A_STEP = 20
+"""How much work an op is, and the weighing of a value, beside the evaluation of an expression."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Session:
         self.steps = 0
         self.entry: Source | None = None
         self.evaluating: list[str] = []
-        self._weights: dict[int, tuple[Value, int]] = {}
+        self._weights: dict[int, tuple[Value, int, int]] = {}
         self._reads: list[dict[str, int]] = []
         self._unshared: list[bool] = []
 
@@ -78,14 +85,25 @@ class Session:
             raise fail("E0401", f"the program takes more than {MAX_STEPS:,} steps to elaborate", span)
 
     def weigh(self, value: Value, parts: Iterable[Value], span: Span) -> None:
-        """Note how many parts a compound value has, all levels together. Raises ArchError at the limit.
+        """Note how many parts a compound value has, all levels together, and how many levels. Raises ArchError at the
+        limits.
 
         The value is kept, so that its identity stays its own.
         """
-        weight = 1 + sum(self._weights[id(part)][1] if id(part) in self._weights else 1 for part in parts)
+        weight, nesting, count = 1, 0, 0
+        for part in parts:
+            _, more, levels = self._weights.get(id(part), (None, 1, 0))
+            weight, nesting, count = weight + more, max(nesting, levels), count + 1
+        self.spend(span, 1 + count // _PARTS_OF_A_STEP)
         if weight > MAX_WEIGHT:
             raise fail("E0403", f"this value has more than {MAX_WEIGHT:,} parts", span)
-        self._weights[id(value)] = (value, weight)
+        if nesting >= MAX_NESTING:
+            raise fail("E0403", f"this value is nested deeper than {MAX_NESTING} levels", span)
+        self._weights[id(value)] = (value, weight, nesting + 1)
+
+    def spend_op(self, span: Span) -> None:
+        """Count an op of the network."""
+        self.spend(span, _STEPS_OF_AN_OP)
 
     def decide(self, decision: Decision, per_repeat: bool) -> int:
         """The picked index. per_repeat: the key names a repeat, so that the region around it is no one else's."""
@@ -118,20 +136,12 @@ class Session:
                     self._read(k, index)
                 self.spend(span, region.ops)
                 return region
-        if self.depth >= MAX_DEPTH:
-            raise fail(
-                "E0402",
-                f"blocks call each other deeper than {MAX_DEPTH} levels",
-                span,
-                help="a block that calls itself must end: `if n == 1: ... else: ...`",
-            )
-        self.depth += 1
         self._reads.append({})
         self._unshared.append(False)
         try:
-            region = build()
+            with self.deeper(span):
+                region = build()
         finally:
-            self.depth -= 1
             reads, unshared = self._reads.pop(), self._unshared.pop()
             if self._reads:
                 self._reads[-1].update(reads)
@@ -139,6 +149,18 @@ class Session:
         if not unshared:
             known.append(region)
         return region
+
+    @contextmanager
+    def deeper(self, span: Span) -> Iterator[None]:
+        """One block within another. Raises ArchError at the limit."""
+        if self.depth >= MAX_DEPTH:
+            help_ = "a block that calls itself must end: `if n == 1: ... else: ...`"
+            raise fail("E0402", f"blocks call each other deeper than {MAX_DEPTH} levels", span, help=help_)
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
 
 @dataclass(frozen=True)
@@ -150,12 +172,16 @@ class Defaults:
 
     def find(self, keys: tuple[Any, ...], name: str) -> tuple[bool, Value]:
         """Whether something is set for the parameter of one of `keys` (the nearest kin first), and what."""
-        for table in (self.forced, self.values):
+        for table in self._tables:
             for key in keys:
-                for where, value in reversed(table):
-                    if where[1] == name and where[0] == key:
-                        return True, value
+                if (key, name) in table:
+                    return True, table[key, name]
         return False, None
+
+    @cached_property
+    def _tables(self) -> list[dict[tuple[Any, str], Value]]:
+        """Both as tables, those that are not empty: what was set last holds."""
+        return [dict(table) for table in (self.forced, self.values) if table]
 
     def set(self, key: Any, values: Mapping[str, Value]) -> Defaults:
         kept = tuple(item for item in self.values if not (item[0][0] == key and item[0][1] in values))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
+from typing import Any
 
 from archlang.errors import ArchError, Diagnostic, Label, fail
 from archlang.ir.graph import Scope as GraphScope
@@ -12,7 +14,7 @@ from archlang.ir.types import TensorType
 from archlang.lower.expressions import Expressions, named, parameter_names
 from archlang.lower.module import Module
 from archlang.lower.region import CallStep, Region, Step
-from archlang.lower.session import MAX_OPS, Defaults, Session
+from archlang.lower.session import MAX_INTEGER, MAX_OPS, Defaults, Session
 from archlang.lower.values import (
     Applied,
     Block,
@@ -100,11 +102,8 @@ class Steps(Expressions):
 
     def emit(self, op: Op, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
         """Add an op. Raises ArchError, located at `span`, where the tensors do not fit."""
-        inputs = [tensor.type for tensor in tensors]
-        try:
-            type_ = inputs[0] if _is_late(op) else op.infer(*inputs)
-        except ShapeError as error:
-            raise ArchError(Diagnostic(error.code, error.message, span, help=error.help)) from None
+        type_ = shape_of(op, [tensor.type for tensor in tensors], span)
+        self.session.spend_op(span)
         if self.ops + 1 > MAX_OPS:
             raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
         name = self._claim(label or self.fresh(op.name), span)
@@ -177,7 +176,7 @@ class Steps(Expressions):
             left = self._flow_step(value, node.left, "")
             (tensor,) = self._as_tensors(left, node.left.span)
             return self.through(tensor, node.right, label)
-        result = self.eval(node)
+        result = self._call(node, label) if label and isinstance(node, tree.Call) else self.eval(node)
         if is_step(result):
             if value is None:
                 raise fail("E0209", "this step has nothing to act on", node.span, help="start with `input 3x224x224`")
@@ -195,15 +194,37 @@ class Steps(Expressions):
             return self._repeat(step, tensors, self.prefix)
 
     def _repeat(self, step: Repeat, tensors: tuple[Tensor, ...], prefix: str | None) -> Value:
-        result: Value = tensors[0] if len(tensors) == 1 else tensors
-        for i, part in enumerate(step.steps()):
+        def run(i: int, part: Value, value: Value) -> Value:
             self.session.spend(step.span)
-            try:
-                result = self.apply(part, tensors, step.span, str(i) if prefix is not None else "")
-            except ArchError as error:
-                raise error.expanded(f"repeat {i + 1} of {step.count}") from None
-            tensors = self._as_tensors(result, step.span)
-        return result
+            name = str(i) if prefix is not None else ""
+            return self.expanding(
+                lambda: self.apply(part, self._as_tensors(value, step.span), step.span, name),
+                lambda: f"repeat {i + 1} of {step.count}",
+            )
+
+        first: Value = tensors[0] if len(tensors) == 1 else tensors
+        return self.sequence(first, (partial(run, i, part) for i, part in enumerate(step.steps())))
+
+    def sequence(self, value: Value, parts: Iterable[Callable[[Value], Value]]) -> Value:
+        """Parts that run one after the other, each with the value of the one before; the last one's value."""
+        for part in parts:
+            value = part(value)
+        return value
+
+    def expanding(self, compute: Callable[[], Any], step: Callable[[], str]) -> Any:
+        """What `compute` gives; its errors tell the step of the expansion that led there."""
+        try:
+            return compute()
+        except ArchError as error:
+            raise error.expanded(step()) from None
+
+    def apart(self, node: tree.Node, part: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+        """A value that depends on nothing but the names in `node`. part: which value of it."""
+        return compute()
+
+    def complain(self, error: ArchError, likely: Tensor) -> Tensor:
+        """An error after which one could go on with `likely`, to look for more of them. Here it ends everything."""
+        raise error
 
     def _apply_call(self, step: Applied, tensors: tuple[Tensor, ...], span: Span, label: str) -> Value:
         callee = step.callee
@@ -260,36 +281,47 @@ class Steps(Expressions):
             if found:
                 scope.names[name] = value
             elif param.default is not None:
+                before, self.deciding = self.deciding, f"`{name}` of `{callee!r}`"
                 scope.names[name] = self.eval_in(param.default, scope)
+                self.deciding = before
             else:
                 label = Label(param.span, "needed here")
                 raise fail("E0212", f"`{callee!r}` needs `{name}`", step.span, labels=(label,))
         return scope
 
     def _call_block(self, block: Block, step: Applied, tensors: tuple[Tensor, ...], label: str) -> Value:
+        region, scope = self.block_region(block, step, tensors)
+
+        def instance() -> GraphScope:
+            arguments = tuple((k, v) for k, v in scope.names.items())
+            doc = doc_of(block.module, block.decl)
+            inputs = tuple([(param.name.id, "") for param in block.decl.inputs])
+            return GraphScope("block", block.name, arguments, region.names, repr(step), doc, step.span, inputs)
+
+        return self._add_call(region, tensors, label or self.fresh(block.name), instance, step.span)
+
+    def block_region(self, block: Block, step: Applied, tensors: tuple[Tensor, ...]) -> tuple[Region, Scope]:
+        """The body of an instance, and its parameters."""
         scope = self._bind(block, block.decl.params, {}, step)
         types = tuple(tensor.type for tensor in tensors)
         for name, value in scope.names.items():
             if isinstance(value, Tensor):
                 raise fail("E0214", f"`{block}` takes no tensor as `{name}`", step.span, help="tensors come first")
         key = (block, tuple(scope.names.items()), types, self.defaults)
+        return self._instance(key, lambda: self._elaborate_block(block, scope, types), step), scope
 
-        def build() -> Region:
-            return self._elaborate_block(block, scope, types)
+    def _instance(self, key: Any, build: Callable[[], Region], step: Applied) -> Region:
+        region: Region = self.expanding(
+            lambda: self.session.region(key, build, step.span), lambda: f"{step!r} at line {step.span.line}"
+        )
+        return region
 
-        try:
-            region = self.session.region(key, build, step.span)
-        except ArchError as error:
-            raise error.expanded(f"{step!r} at line {step.span.line}") from None
-        arguments = tuple((k, v) for k, v in scope.names.items())
-        doc = doc_of(block.module, block.decl)
-        inputs = tuple([(param.name.id, "") for param in block.decl.inputs])
-        found = GraphScope("block", block.name, arguments, region.names, repr(step), doc, step.span, inputs)
-        return self._add_call(region, tensors, label or self.fresh(block.name), found, step.span)
-
-    def _add_call(self, region: Region, tensors: tuple[Tensor, ...], name: str, scope: GraphScope, span: Span) -> Value:
+    def _add_call(
+        self, region: Region, tensors: tuple[Tensor, ...], name: str, instance: Callable[[], GraphScope], span: Span
+    ) -> Value:
         path = self._claim(name, span)
-        self.steps.append(CallStep(region, tuple(tensor.ref for tensor in tensors), path, scope, self.residuals))
+        refs = tuple(tensor.ref for tensor in tensors)
+        self.steps.append(CallStep(region, refs, path, instance(), self.residuals))
         self.ops += region.ops
         if self.ops > MAX_OPS:
             raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
@@ -310,7 +342,8 @@ class Steps(Expressions):
             for name in names:
                 del scope.names[name]
         assert body.flow is not None
-        return body.region(block.name, [body.flow])
+        outputs = [tensor for _, tensor in body.outputs]
+        return body.region(block.name, outputs or [body.flow])
 
     def region(self, name: str, outputs: Sequence[Tensor]) -> Region:
         return Region(
@@ -340,15 +373,13 @@ class Steps(Expressions):
             body.net(net, [Tensor(i, type_) for i, type_ in enumerate(types)])
             return body.region(net.name, [tensor for _, tensor in body.outputs])
 
-        try:
-            region = self.session.region(key, build, step.span)
-        except ArchError as error:
-            raise error.expanded(f"{step!r} at line {step.span.line}") from None
-        arguments = tuple(scope.names.items())
-        found = GraphScope(
-            "block", net.name, arguments, region.names, repr(step), doc_of(net.module, net.decl), step.span
-        )
-        return self._add_call(region, tensors, label or self.fresh(net.name.lower()), found, step.span)
+        region = self._instance(key, build, step)
+
+        def instance() -> GraphScope:
+            doc = doc_of(net.module, net.decl)
+            return GraphScope("block", net.name, tuple(scope.names.items()), region.names, repr(step), doc, step.span)
+
+        return self._add_call(region, tensors, label or self.fresh(net.name.lower()), instance, step.span)
 
     def suite(self, suite: tree.Suite) -> None:
         """Elaborate statements."""
@@ -389,6 +420,17 @@ def _find_doc(module: Module, decl: tree.BlockDef | tree.NetDef) -> str:
 
 def _is_single(step: Value) -> bool:
     return isinstance(step, Builtin) or (isinstance(step, Applied) and isinstance(step.callee, Builtin))
+
+
+def shape_of(op: Op, inputs: Sequence[TensorType], span: Span) -> TensorType:
+    """The type that an op makes of its inputs. Raises ArchError, located at `span`, where they do not fit."""
+    try:
+        type_ = inputs[0] if _is_late(op) else op.infer(*inputs)
+    except ShapeError as error:
+        raise ArchError(Diagnostic(error.code, error.message, span, help=error.help)) from None
+    if type_.size >= MAX_INTEGER:
+        raise fail("E0403", f"this makes a tensor of {type_}: that is more than 2**63 values", span)
+    return type_
 
 
 def _is_late(op: Op) -> bool:

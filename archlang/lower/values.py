@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from archlang.ir.types import TensorType
@@ -92,6 +93,11 @@ class Builtin:
     inputs: int | None = 1
     like: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the parameters."""
+        return [param.name for param in self.params]
 
     def __repr__(self) -> str:
         return self.name

@@ -84,6 +84,13 @@ class Gelu(Activation, name="gelu"):
 
 
 @dataclass(frozen=True)
+class Rescale(Activation, name="rescale"):
+    """factor * x, the factor a constant (the scaled residuals of arXiv:1602.07261, section 3.3)."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
 class Softmax(Op, name="softmax"):
     """Softmax over the channels of an image, the features of a sequence or a vector. Shape unchanged."""
 

@@ -42,7 +42,7 @@ class Param:
 
     shape: PyTorch's layout (convolution: out, in / groups, height, width; linear: out, in).
     init: `he` (He et al., arXiv:1502.01852, fan out), `linear` (normal, standard deviation 0.01), `zeros`, `ones`,
-    `normal` (standard deviation 0.02), or a number as text.
+    `normal` (standard deviation 0.02), `signs` (+1 or -1, as likely), or a number as text.
     """
 
     shape: tuple[int, ...]
@@ -67,12 +67,14 @@ class Op:
     arity: how many tensors it takes, None for one or more.
     elementwise: whether output[i] depends on input[i] alone, the shape staying as it is.
     training_only: whether it is the identity in evaluation mode (dropout).
+    keeps_float: whether int8 models compute it in floats, since eight bits would lose too much.
     """
 
     name: ClassVar[str] = ""
     arity: ClassVar[int | None] = 1
     elementwise: ClassVar[bool] = False
     training_only: ClassVar[bool] = False
+    keeps_float: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, Param, attr, need_image, positive
@@ -38,6 +39,7 @@ class LayerNorm(Op, name="layernorm"):
     """Layer normalisation (arXiv:1607.06450) over the features, of an image over the channels at each position."""
 
     eps: float = 1e-6
+    keeps_float: ClassVar[bool] = True
 
     def params(self, x: TensorType) -> dict[str, Param]:  # type: ignore[override]
         return {"weight": Param((x.channels,), "ones"), "bias": Param((x.channels,), "zeros")}
@@ -57,6 +59,7 @@ class LocalResponseNorm(Op, name="lrn"):
     alpha: float = 1e-4
     beta: float = 0.75
     bias: float = 1.0
+    keeps_float: ClassVar[bool] = True
 
     def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
         need_image(self, x)
@@ -65,6 +68,19 @@ class LocalResponseNorm(Op, name="lrn"):
 
     def cost(self, xs: Sequence[TensorType], y: TensorType) -> Cost:
         return Cost(flops=(2 * self.size + 4) * y.size)
+
+
+@dataclass(frozen=True)
+class L2Norm(Op, name="l2norm"):
+    """Each position's channels (an image), or the features, at Euclidean length 1 (ParseNet, arXiv:1506.04579).
+
+    y = x / max(sqrt(sum of x**2), eps). SSD's `l2norm -> scale(20)`, arXiv:1512.02325, section 3.1. Shape unchanged.
+    """
+
+    eps: float = 1e-12
+
+    def cost(self, xs: Sequence[TensorType], y: TensorType) -> Cost:
+        return Cost(flops=3 * y.size)
 
 
 @dataclass(frozen=True)

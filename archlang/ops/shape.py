@@ -96,6 +96,26 @@ class Subsample(Movement, name="subsample"):
 
 
 @dataclass(frozen=True)
+class Crop(Movement, name="crop"):
+    """The middle of an image (U-Net, arXiv:1505.04597); an odd row or column more is cut off after it.
+    (C, H, W) -> (C, height, width).
+    """
+
+    height: int = attr("h")
+    width: int = attr("w")
+
+    def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
+        need_image(self, x)
+        if not (1 <= self.height <= x.height and 1 <= self.width <= x.width):
+            raise ShapeError(f"{self.height} x {self.width} cannot be cropped from the image {x}", code="E0302")
+        return TensorType((x.channels, self.height, self.width))
+
+    def origin(self, x: TensorType) -> tuple[int, int]:
+        """The first row and column that stay."""
+        return (x.height - self.height) // 2, (x.width - self.width) // 2
+
+
+@dataclass(frozen=True)
 class Shift(Movement, name="shift"):
     """The image moved up and left by `by` pixels, zeros coming in (NASNet's factorised reduction). Shape unchanged."""
 
@@ -121,11 +141,20 @@ class Zero(Movement, name="zero"):
 
 @dataclass(frozen=True)
 class Tokens(Movement, name="tokens"):
-    """An image as a sequence, row by row. (C, H, W) -> (H * W, C). In einops: b c h w -> b (h w) c."""
+    """An image as a sequence, row by row. (C, H, W) -> (H * W * parts, C / parts).
+
+    parts: how many tokens the channels of each position hold, one after the other (a detector's boxes at a position).
+    In einops: b (a c) h w -> b (h w a) c.
+    """
+
+    parts: int = 1
 
     def infer(self, x: TensorType) -> TensorType:  # type: ignore[override]
         need_image(self, x)
-        return TensorType((x.height * x.width, x.channels))
+        positive(self, parts=self.parts)
+        if x.channels % self.parts:
+            raise ShapeError(f"{x.channels} channels are not {self.parts} tokens at each position", code="E0305")
+        return TensorType((x.height * x.width * self.parts, x.channels // self.parts))
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from archlang.ir.graph import Graph, Node, rewrite
+from archlang.ops.join import Mean
 from archlang.passes.dead_code import dead_code
 
 
 def inference(graph: Graph) -> Graph:
-    """Without training-only ops (dropout, stochastic depth) and training-only outputs (auxiliary heads)."""
+    """Without training-only ops (dropout, stochastic depth), drop-path, and training-only outputs (auxiliary heads)."""
 
     def step(i: int, node: Node, new: list[int]) -> Node | int:
-        return node.inputs[0] if node.op.training_only else node
+        if node.op.training_only:
+            return node.inputs[0]
+        return replace(node, op=Mean()) if isinstance(node.op, Mean) else node
 
     kept = tuple(output for output in graph.outputs if not output.aux)
     return dead_code(rewrite(replace(graph, outputs=kept), step))

@@ -1,22 +1,25 @@
-"""How large a space is, and whether its alternatives fit: found by elaborating, exact for conditional decisions too.
+"""How large a space is, and whether its alternatives fit.
 
-A decision may wake others: an operator its own parameters, a repeat count the repeats. The count is the product over
-independent decisions of the sum over their alternatives of what each alternative wakes. Decisions that put something
-to sleep only together are counted together. What several wake only together, as in `if a and b: conv({4, 8}, 3)`, is
-found in spaces small enough to be walked through.
+The proof (`archlang.lower.proof`) elaborates all alternatives at once and counts them on the way, exactly. Only where
+too many combinations of decisions are read in several places, as in a cell that stands fifteen times, the count
+is found otherwise: the product over independent decisions of the sum over their alternatives of what each wakes.
+Decisions that put something to sleep only together are counted together; what several wake only together is found in
+spaces small enough to be walked through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from archlang.errors import ArchError, fail
+from archlang.errors import ArchError, Diagnostic, Label, fail
 from archlang.lower import Decision
+from archlang.lower.proof import Finding, fault, place_of, prove
 from archlang.lower.values import show
+from archlang.source import Span
 from archlang.syntax.printer import print_expr
 
 if TYPE_CHECKING:
@@ -36,29 +39,76 @@ def alternative(decision: Decision, index: int) -> str:
 
 @dataclass(frozen=True)
 class Extent:
-    """decisions: how many there are under any condition. size: how many candidates. errors: what does not fit."""
+    """decisions: how many there are under any condition. size: how many candidates fit. errors: of those that do not,
+    each with the decisions that it takes. proved: no other combination breaks."""
 
     decisions: int
     size: int
     errors: tuple[ArchError, ...]
+    proved: bool
 
 
 def explore(space: Space) -> Extent:
-    """Raises ArchError where not even the first alternatives fit."""
-    explorer = _Explorer(space)
-    size = explorer.count({}, None)
-    if size <= MAX_WALK:
-        size = explorer.walk()
-    return Extent(len(explorer.met), size, tuple(explorer.errors.values()))
+    proof = prove(space.net, space.args, space.memo)
+    errors = tuple(_told(space, finding) for finding in proof.findings)
+    size, met = proof.size, set(proof.keys)
+    if size is None and not errors:
+        explorer = _Explorer(space)
+        size = explorer.total()
+        met |= set(explorer.met)
+    return Extent(len(met), size or 0, errors, proof.proved)
+
+
+def _told(space: Space, finding: Finding) -> ArchError:
+    """The finding with the decisions that it takes, marked where they stand."""
+    told = [(space.memo.decisions[key], finding.picks[key]) for key in _decisive(space, finding)]
+    first, *rest = finding.error.diagnostics
+    labels = tuple(Label(_place(decision, index), f"{decision.label} is this") for decision, index in told)
+    combination = ", ".join(f"{decision.label} = {alternative(decision, index)}" for decision, index in told)
+    trace = (*first.trace, combination) if told else first.trace
+    known = {(label.span.start, label.span.end) for label in first.labels} | {_extent_of(first)}
+    labels = tuple(label for label in labels if (label.span.start, label.span.end) not in known)
+    return ArchError([replace(first, labels=(*first.labels, *labels), trace=trace), *rest])
+
+
+def _decisive(space: Space, finding: Finding) -> list[str]:
+    """The decisions of which another alternative would do; where there is none, those that lead to another error."""
+    if finding.after:
+        return []
+    others = {key: list(_others(space, finding, key)) for key in finding.picks}
+    place = place_of(finding.error)
+    fits = [key for key, errors in others.items() if any(error is None for error in errors)]
+    return fits or [
+        key for key, errors in others.items() if any(error and place_of(error) != place for error in errors)
+    ]
+
+
+def _others(space: Space, finding: Finding, key: str) -> Iterator[ArchError | None]:
+    """What comes of the other alternatives of one decision."""
+    for index in range(space.memo.decisions[key].count):
+        if index != finding.picks[key]:
+            yield fault(space.net, space.args, {**finding.picks, key: index}, space.memo)
+
+
+def _extent_of(diagnostic: Diagnostic) -> tuple[int, int]:
+    return (diagnostic.span.start, diagnostic.span.end) if diagnostic.span else (0, 0)
+
+
+def _place(decision: Decision, index: int) -> Span:
+    """Where the alternative stands; of a range, where the range does."""
+    return decision.span if decision.values else decision.node.items[index].span
 
 
 class _Explorer:
-    """met: all decisions seen so far. errors: of alternatives that do not fit, by decision and index."""
+    """met: all decisions seen so far."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.met: dict[str, None] = {}
-        self.errors: dict[tuple[str, int], ArchError] = {}
+
+    def total(self) -> int:
+        size = self.count({}, None)
+        return self.walk() if size <= MAX_WALK else size
 
     def count(self, fixed: Mapping[str, int], among: Iterable[str] | None) -> int:
         """Candidates that agree with `fixed`, counting only the decisions `among` those open (None: all)."""
@@ -81,8 +131,7 @@ class _Explorer:
         visited = 0
         while queue and visited <= MAX_JOINT:
             fixed = queue.pop()
-            key, index = next(reversed(fixed.items()), ("", 0))
-            active = self._try(fixed, key, index) if fixed else self._active({})
+            active = self._try(fixed)
             if active is None:
                 continue
             opened = next((k for k in active if k not in fixed), None)
@@ -99,14 +148,12 @@ class _Explorer:
 
     def _alternatives(self, fixed: Mapping[str, int], key: str) -> list[Mapping[str, int] | None]:
         """The active decisions under each alternative of `key`; None for one that does not fit."""
-        return [self._try({**fixed, key: index}, key, index) for index in range(self._decision(key).count)]
+        return [self._try({**fixed, key: index}) for index in range(self._decision(key).count)]
 
-    def _try(self, fixed: Mapping[str, int], key: str, index: int) -> Mapping[str, int] | None:
+    def _try(self, fixed: Mapping[str, int]) -> Mapping[str, int] | None:
         try:
             return self._active(fixed)
-        except ArchError as error:
-            decision = self._decision(key)
-            self.errors.setdefault((key, index), error.expanded(f"{decision.label} = {alternative(decision, index)}"))
+        except ArchError:
             return None
 
     def _decision(self, key: str) -> Decision:
@@ -130,7 +177,7 @@ class _Explorer:
         total = 0
         for picks in combinations:
             chosen = {**fixed, **dict(zip(group, picks, strict=True))}
-            trace = self._try(chosen, group[0], picks[0])
+            trace = self._try(chosen)
             if trace is None:
                 continue
             among = [key for key in trace if key in owned or (key not in opened and key not in chosen)]

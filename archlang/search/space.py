@@ -12,13 +12,13 @@ from typing import Any
 
 from archlang.errors import ArchError, Diagnostic, fail, nearest
 from archlang.ir.graph import Graph
-from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, lower
+from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, as_net, lower
 from archlang.lower.body import Body
 from archlang.lower.session import Defaults
-from archlang.lower.values import Applied, Scope, Value, show
+from archlang.lower.values import Scope, Value, show
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.rewrite import picked_program
-from archlang.spec import as_net, module_of, split, values
+from archlang.spec import module_of, split, values
 from archlang.syntax import tree
 from archlang.syntax.printer import print_program
 
@@ -47,6 +47,12 @@ class Space:
         """Equal for equal text and arguments: the picks of a stored run belong to one digest."""
         text = print_program(self.net.module.program) + repr(sorted((k, show(v)) for k, v in self.args.items()))
         return hashlib.sha256(f"{self.name}\n{text}".encode()).hexdigest()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: how large the space is, its decisions, and the network of the first alternatives."""
+        from archlang.draw.notebook import space
+
+        return space(self)
 
     # networks
 
@@ -144,8 +150,13 @@ class Space:
         return math.log10(self.size) if self.size else 0.0
 
     def misfits(self) -> list[ArchError]:
-        """The errors of alternatives that do not fit, each with its decision named."""
+        """The errors of combinations that do not fit, each with the decisions that it takes."""
         return list(self._extent.errors)
+
+    @property
+    def proved(self) -> bool:
+        """Whether no combination breaks but those of `misfits`; False where the proof would need too much work."""
+        return self._extent.proved
 
 
 @dataclass(frozen=True)
@@ -190,10 +201,7 @@ def search_of(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -
     """A search of a file. Raises ArchError with every line of it that is wrong."""
     body = Body(Session(), module, Defaults(), ())
     over = body.eval(item.over)
-    net = as_net(over) if isinstance(over, Applied) and isinstance(over.callee, NetValue) else over
-    if not isinstance(net, NetValue):
-        raise fail("E0208", "a search goes over a net", item.over.span)
-    search = SearchSpec(item.name.id, Space(net, args))
+    search = SearchSpec(item.name.id, Space(as_net(over, item.over.span), args))
     errors: list[Diagnostic] = []
     for line in item.lines:
         try:

@@ -32,6 +32,9 @@ class TreeBuilder:
     def __init__(self, source: Source) -> None:
         self.source = source
 
+    def _place(self, token: Token) -> Span:
+        return Span(self.source, token.start, token.end)
+
     def _span(self, first: Any, last: Any) -> Span:
         return Span(self.source, _start(first), _end(last))
 
@@ -41,19 +44,19 @@ class TreeBuilder:
         return self._name(c[0])
 
     def _name(self, token: Token) -> tree.Name:
-        return tree.Name(Span(self.source, token.start, token.end), str(token))
+        return tree.Name(Span(self.source, token.start, token.end), token.text)
 
     def number(self, c: list[Any]) -> tree.Number:
-        return tree.Number(self._span(c[0], c[0]), str(c[0]))
+        return tree.Number(self._place(c[0]), c[0].text)
 
     def dims(self, c: list[Any]) -> tree.Dims:
-        return tree.Dims(self._span(c[0], c[0]), str(c[0]))
+        return tree.Dims(self._place(c[0]), c[0].text)
 
     def string(self, c: list[Any]) -> tree.String:
-        return tree.String(self._span(c[0], c[0]), str(c[0]))
+        return tree.String(self._place(c[0]), c[0].text)
 
     def flow_value(self, c: list[Any]) -> tree.FlowValue:
-        return tree.FlowValue(self._span(c[0], c[0]))
+        return tree.FlowValue(self._place(c[0]))
 
     def paren(self, c: list[Any]) -> tree.Paren:
         return tree.Paren(self._span(c[0], c[2]), c[1])
@@ -118,13 +121,13 @@ class TreeBuilder:
         """Precedence climbing: the expression that begins at `at`, of operators that bind at `floor` or tighter."""
         first = row[at]
         if isinstance(first, Token):
-            value, at = self._operation(row, at + 1, PREFIX_BINDING[str(first)])
-            left: tree.Expr = tree.Prefix(self._span(first, value), str(first), value)
+            value, at = self._operation(row, at + 1, PREFIX_BINDING[first.text])
+            left: tree.Expr = tree.Prefix(self._span(first, value), first.text, value)
         else:
             left, at = first, at + 1
         compared = False
         while at < len(row):
-            op = "*" if str(row[at]) == "×" else str(row[at])
+            op = "*" if row[at].text == "×" else row[at].text
             binding = BINDING.get(op, 0)
             if op == "step" or binding < floor:
                 break
@@ -146,7 +149,7 @@ class TreeBuilder:
 
     def _range(self, row: Sequence[Any], at: int, first: tree.Expr, last: tree.Expr) -> tuple[tree.Expr, int]:
         step = None
-        if at < len(row) and str(row[at]) == "step":
+        if at < len(row) and row[at].text == "step":
             step, at = self._operation(row, at + 1, BINDING[".."] + 1)
         return tree.Range(self._span(first, step or last), first, last, step), at
 
@@ -179,7 +182,7 @@ class TreeBuilder:
     def input(self, c: list[Any]) -> tree.Input:
         shape = c[-1]
         if isinstance(shape, Token):
-            shape = tree.Dims(self._span(shape, shape), str(shape))
+            shape = tree.Dims(self._place(shape), shape.text)
         return tree.Input(self._span(c[0], shape), self._name(c[1]) if len(c) == 3 else None, shape)
 
     def out_item(self, c: list[Any]) -> tree.OutItem:
@@ -255,10 +258,10 @@ class TreeBuilder:
         return tuple(c[0]), tuple(c[1]) if len(c) == 2 else ()
 
     def dotted(self, c: list[Any]) -> Any:
-        return Token("DOTTED", ".".join(c), c[0].start, c[-1].end)
+        return Token("DOTTED", ".".join(token.text for token in c), c[0].start, c[-1].end)
 
     def import_(self, c: list[Any]) -> tree.Import:
-        return tree.Import(self._span(c[0], c[-1]), str(c[1]), tuple(self._name(token) for token in c[2:]))
+        return tree.Import(self._span(c[0], c[-1]), c[1].text, tuple(self._name(token) for token in c[2:]))
 
     def fn_def(self, c: list[Any]) -> tree.FnDef:
         params = next((part for part in c if isinstance(part, list)), [])
@@ -274,8 +277,8 @@ class TreeBuilder:
         return tree.ConstDef(self._span(c[0], c[1]), self._defined(c[0]), c[1])
 
     def block_def(self, c: list[Any]) -> tree.BlockDef:
-        inputs, params = c[3] if isinstance(c[3], tuple) else ((), ())
-        return tree.BlockDef(self._span(c[0], c[-1]), str(c[0]), self._defined(c[1]), inputs, params, c[-1])
+        inputs, params = ((), ()) if isinstance(c[3], Token) else c[3]
+        return tree.BlockDef(self._span(c[0], c[-1]), c[0].text, self._defined(c[1]), inputs, params, c[-1])
 
     def net_def(self, c: list[Any]) -> tree.NetDef:
         params = None

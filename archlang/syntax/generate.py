@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from lark import Lark
 from lark.grammar import Rule
+from lark.indenter import Indenter
 from lark.lexer import PatternStr
 
-from archlang.syntax.explain import GRAMMAR, parser
 from archlang.syntax.lalr import TABLES
+
+GRAMMAR = Path(__file__).parents[1] / "grammar" / "archlang.lark"
 
 _OPERATORS = [
     "**",
@@ -46,6 +50,22 @@ _OPERATORS = [
     "}",
     "_",
 ]
+
+
+class Indentation(Indenter):
+    NL_type = "_NL"
+    OPEN_PAREN_types = ["LPAR", "LSQB", "LBRACE"]  # noqa: RUF012
+    CLOSE_PAREN_types = ["RPAR", "RSQB", "RBRACE"]  # noqa: RUF012
+    INDENT_type = "_INDENT"
+    DEDENT_type = "_DEDENT"
+    tab_len = 8
+
+
+@cache
+def parser(debug: bool = False) -> Lark:
+    """Lark's own parser of the grammar: LALR(1), contextual lexer. debug: Lark logs the conflicts that it resolves."""
+    grammar = GRAMMAR.read_text(encoding="utf-8")
+    return Lark(grammar, parser="lalr", postlex=Indentation(), maybe_placeholders=False, debug=debug)
 
 
 def generated() -> str:

@@ -260,8 +260,9 @@ class _Printer:
     def table_body(self, body: tree.TableBody, depth: int) -> None:
         header = [_column(column) for column in body.columns]
         rows = [[print_expr(cell) for cell in row.cells] for row in body.rows]
-        right = [_is_numeric([row.cells[i] for row in body.rows if i < len(row.cells)]) for i in range(len(header))]
-        widths = [max(len(row[i]) for row in (header, *rows) if i < len(row)) for i in range(len(header))]
+        columns = range(max(map(len, (header, *rows))))  # a row may have too many cells: that is for others to say
+        right = [_is_numeric([row.cells[i] for row in body.rows if i < len(row.cells)]) for i in columns]
+        widths = [max(len(row[i]) for row in (header, *rows) if i < len(row)) for i in columns]
         first, last = body.columns[0].span, body.columns[-1].span
         self._lead(first.start, depth, False)
         self._line(_table_line(header, widths, right), depth, first.start, last.end)

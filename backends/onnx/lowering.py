@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from archlang.ops.activation import (
     LeakyRelu,
     Relu,
     Relu6,
+    Rescale,
     Sigmoid,
     Softmax,
     Swish,
@@ -27,12 +28,12 @@ from archlang.ops.activation import (
 )
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
 from archlang.ops.base import Op
-from archlang.ops.conv import Conv2d, Linear
+from archlang.ops.conv import Conv2d, ConvTranspose2d, Linear, RadialBasis
 from archlang.ops.join import Add, Concat, Mean, Mul
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d, Pool2d
 from archlang.ops.regularize import Dropout, DropPath
-from archlang.ops.shape import Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
+from archlang.ops.shape import Crop, Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 from archlang.weights import batch_norm_affine, folded_gain, gained
 
 Emitter = Callable[[Any, Place], None]
@@ -53,14 +54,29 @@ def _weight_and_bias(at: Place, transposed: bool = False) -> list[str]:
     if gain is not None and bias is not None and not np.isfinite(gain + bias).all():
         raise _not_finite(at)
 
-    def made() -> NDArray[np.float32]:
-        """The product is made when it is written, and gone afterwards."""
-        found = weight if gain is None else _product(at, weight, gain)
-        return found.T if transposed else found
+    def pieces() -> Iterator[NDArray[np.float32]]:
+        """The product is made when it is written, a part at a time, and gone afterwards."""
+        if transposed:
+            yield (weight if gain is None else _product(at, weight, gain)).T
+        elif gain is None:
+            yield weight
+        else:
+            for part in _parts(weight):
+                yield _product(at, weight[part], gain[part])
 
     shape = weight.shape[::-1] if transposed else weight.shape
-    names = [at.writer.initializer(f"{at.node.name}.weight", Initializer(shape, weight.dtype, made))]
+    names = [at.writer.initializer(f"{at.node.name}.weight", Initializer(shape, weight.dtype, pieces))]
     return names if bias is None else [*names, at.weight("bias", bias)]
+
+
+_PART = 2**17
+"""Numbers that stay in a processor's cache until they are written."""
+
+
+def _parts(weight: NDArray[np.float32]) -> Iterator[slice]:
+    """The output channels, some at a time."""
+    count = max(1, _PART * len(weight) // max(weight.size, 1))
+    return (slice(start, start + count) for start in range(0, len(weight), count))
 
 
 def _product(at: Place, weight: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,6 +105,12 @@ def _conv(op: Conv2d, at: Place) -> None:
     )
 
 
+def _conv_transpose(op: ConvTranspose2d, at: Place) -> None:
+    bias = [at.weight("bias")] if op.bias else []
+    pads = (*op.padding, *op.padding)
+    at.last("ConvTranspose", at.x, at.weight("weight"), *bias, kernel_shape=op.kernel, strides=op.stride, pads=pads)
+
+
 def _linear(op: Linear, at: Place) -> None:
     if at.types[0].is_vector:
         at.last("Gemm", at.x, *_weight_and_bias(at), transB=1)
@@ -98,6 +120,14 @@ def _linear(op: Linear, at: Place) -> None:
         at.last("Add", at.step("MatMul", at.x, weight), *bias)
     else:
         at.last("MatMul", at.x, weight)
+
+
+def _radial_basis(op: RadialBasis, at: Place) -> None:
+    distances = at.step("Sub", at.step("Unsqueeze", at.x, at.ints("axis", 1)), at.weight("weight"))
+    if at.writer.opset < 18:
+        at.last("ReduceSumSquare", distances, axes=[2], keepdims=0)
+    else:
+        at.last("ReduceSumSquare", distances, at.ints("axes", 2), keepdims=0)
 
 
 def _attention(op: Attention, at: Place) -> None:
@@ -137,23 +167,23 @@ def _batch_norm(op: BatchNorm, at: Place) -> None:
         at.last("Add", at.step("Mul", at.x, at.floats("gain", gain)), at.floats("offset", offset))
     else:
         arrays = [at.weight(local) for local in ("weight", "bias", "running_mean", "running_var")]
-        at.last("BatchNormalization", at.x, *arrays, epsilon=op.eps)
+        at.last("BatchNormalization", at.x, *arrays, epsilon=float(op.eps))
 
 
 def _layer_norm(op: LayerNorm, at: Place) -> None:
     arrays = at.weight("weight"), at.weight("bias")
     if not at.types[0].is_image:
-        at.last("LayerNormalization", at.x, *arrays, axis=-1, epsilon=op.eps)
+        at.last("LayerNormalization", at.x, *arrays, axis=-1, epsilon=float(op.eps))
         return
     y = at.step("Transpose", at.x, perm=[0, 2, 3, 1])
-    y = at.step("LayerNormalization", y, *arrays, axis=-1, epsilon=op.eps)
+    y = at.step("LayerNormalization", y, *arrays, axis=-1, epsilon=float(op.eps))
     at.last("Transpose", y, perm=[0, 3, 1, 2])
 
 
 def _local_response_norm(op: LocalResponseNorm, at: Place) -> None:
     """For an even size ONNX's LRN looks one channel further ahead than PyTorch's, and less far back."""
     if op.size % 2:
-        at.last("LRN", at.x, size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
+        at.last("LRN", at.x, size=op.size, alpha=float(op.alpha), beta=float(op.beta), bias=float(op.bias))
         return
     before, after = op.size // 2, (op.size - 1) // 2
     squares = at.step("Unsqueeze", at.step("Mul", at.x, at.x), at.ints("axis", 1))
@@ -162,6 +192,15 @@ def _local_response_norm(op: LocalResponseNorm, at: Place) -> None:
     mean = at.step("Squeeze", mean, at.ints("axis", 1))
     base = at.step("Add", at.step("Mul", mean, at.floats("alpha", op.alpha)), at.floats("bias", op.bias))
     at.last("Div", at.x, at.step("Pow", base, at.floats("beta", op.beta)))
+
+
+def _l2_norm(op: L2Norm, at: Place) -> None:
+    axis = _channel_axis(at.types[0])
+    if at.writer.opset < 18:
+        length = at.step("ReduceL2", at.x, axes=[axis], keepdims=1)
+    else:
+        length = at.step("ReduceL2", at.x, at.ints("axis", axis), keepdims=1)
+    at.last("Div", at.x, at.step("Max", length, at.floats("eps", op.eps)))
 
 
 def _scale(op: Scale, at: Place) -> None:
@@ -256,7 +295,7 @@ def _mul(op: Mul, at: Place) -> None:
 
 
 def _concat(op: Concat, at: Place) -> None:
-    at.last("Concat", *at.inputs, axis=_channel_axis(at.types[0]))
+    at.last("Concat", *at.inputs, axis=1 if op.axis == "tokens" else _channel_axis(at.types[0]))
 
 
 def _slice(op: Slice, at: Place) -> None:
@@ -290,6 +329,12 @@ def _subsample(op: Subsample, at: Place) -> None:
     at.last("Slice", at.x, *_every(at, op.stride))
 
 
+def _crop(op: Crop, at: Place) -> None:
+    top, left = op.origin(at.types[0])
+    ends = at.ints("starts", top, left), at.ints("ends", top + op.height, left + op.width)
+    at.last("Slice", at.x, *ends, at.ints("axes", 2, 3))
+
+
 def _shift(op: Shift, at: Place) -> None:
     _, h, w = at.types[0].shape
     kept = at.step("Slice", at.x, at.ints("starts", op.by, op.by), at.ints("ends", h, w), at.ints("axes", 2, 3))
@@ -297,14 +342,16 @@ def _shift(op: Shift, at: Place) -> None:
 
 
 def _zero(op: Zero, at: Place) -> None:
-    from onnx import helper
-
     shape = at.step("Concat", _batch(at), at.ints("rest", *at.node.type.shape), axis=0)
-    at.last("ConstantOfShape", shape, value=helper.make_tensor("value", 1, [1], [0.0]))
+    at.last("ConstantOfShape", shape)
 
 
 def _tokens(op: Tokens, at: Place) -> None:
     c, h, w = at.types[0].shape
+    if op.parts > 1:
+        last = at.step("Transpose", at.x, perm=[0, 2, 3, 1])
+        at.last("Reshape", last, at.ints("shape", 0, *at.node.type.shape))
+        return
     rows = at.step("Reshape", at.x, at.ints("shape", 0, c, h * w))
     at.last("Transpose", rows, perm=[0, 2, 1])
 
@@ -315,17 +362,21 @@ def _take(op: Take, at: Place) -> None:
 
 LOWERINGS: dict[type[Op], Emitter] = {
     Conv2d: _conv,
+    ConvTranspose2d: _conv_transpose,
     Linear: _linear,
+    RadialBasis: _radial_basis,
     Attention: _attention,
     ClassToken: _class_token,
     PosEmbed: lambda op, at: at.last("Add", at.x, at.weight("weight")),
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
     LocalResponseNorm: _local_response_norm,
+    L2Norm: _l2_norm,
     Scale: _scale,
     Relu: _plain("Relu"),
     Relu6: _relu6,
-    LeakyRelu: lambda op, at: at.last("LeakyRelu", at.x, alpha=op.slope),
+    Rescale: lambda op, at: at.last("Mul", at.x, at.floats("factor", op.factor)),
+    LeakyRelu: lambda op, at: at.last("LeakyRelu", at.x, alpha=float(op.slope)),
     Sigmoid: _plain("Sigmoid"),
     Tanh: _plain("Tanh"),
     Swish: _swish,
@@ -345,6 +396,7 @@ LOWERINGS: dict[type[Op], Emitter] = {
     Shuffle: _shuffle,
     Upsample: _upsample,
     Subsample: _subsample,
+    Crop: _crop,
     Shift: _shift,
     Zero: _zero,
     Tokens: _tokens,

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import archlang
 from archlang.backends.onnx.lowering import LOWERINGS
-from archlang.backends.onnx.wire import serialized
+from archlang.backends.onnx.wire import External, Initializer, external, serialized
 from archlang.backends.onnx.writer import Place, Writer
 from archlang.cost import cost
 from archlang.errors import fail, missing_extra
+from archlang.files import Buffer
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
 from archlang.passes import fuse_norms, inference, run
 from archlang.weights import Weights
 
 if TYPE_CHECKING:
-    from onnx import ValueInfoProto
+    from onnx import ModelProto, ValueInfoProto
 
 PIPELINE = (inference, fuse_norms)
+
+KEEPING_NORMS = (inference,)
+"""The pipeline where BatchNorms are to stay nodes of their own."""
 
 OPSET = 17
 
@@ -27,26 +33,48 @@ MAX_BYTES = 2**31 - 2**20
 """A protobuf message holds 2 GB; some are kept for what is not weights."""
 
 
-def build_model(
-    graph: Graph, weights: Weights, origin: str = "", opset: int = OPSET, batch: int | str = "N"
-) -> tuple[bytes, Counter[str]]:
-    """The network in evaluation mode with BatchNorm folded, as a file, and how many nodes of each type it has.
+@dataclass(frozen=True)
+class Model:
+    """A model about to be written. proto: without its initializers. outside: those that a second file holds."""
 
-    weights: every array of `weights.specs(graph)`. batch: the size of the batch dimension, or its name if it is free.
-    Raises OutsideError without the package onnx, ArchError where the weights do not fit a file.
+    proto: ModelProto
+    initializers: Mapping[str, Initializer]
+    ops: Counter[str]
+    outside: External | None
+
+    def pieces(self) -> Iterator[Buffer]:
+        """The content of the .onnx file."""
+        return serialized(self.proto, self.initializers, self.outside)
+
+
+def build_model(
+    graph: Graph,
+    weights: Weights,
+    origin: str = "",
+    opset: int = OPSET,
+    batch: int | None = None,
+    keep_bn: bool = False,
+    file: str = "",
+) -> Model:
+    """The network in evaluation mode, with BatchNorm folded if not `keep_bn`.
+
+    weights: every array of `weights.specs(graph)`. batch: the size of the batch dimension; None: any. file: the
+    model's file name; weights of more than 2 GB go to a file beside it.
+    Raises OutsideError without the package onnx, ArchError for an opset that it does not know.
     """
     try:
         from onnx import helper
     except ImportError as error:
         raise missing_extra("writing an ONNX model", "onnx") from error
-    plain = run(graph, PIPELINE)
-    _check_size(plain, weights)
+    _check_opset(opset)
+    plain = run(graph, KEEPING_NORMS if keep_bn else PIPELINE)
     writer, names = _written(plain, weights, opset)
+    size = batch or "N"
     proto = helper.make_graph(
         writer.nodes,
         graph.name,
-        [_value_info(names[i], plain.nodes[i].type, batch) for i in plain.inputs],
-        [_value_info(output.name, plain.nodes[output.value].type, batch) for output in plain.outputs],
+        [_value_info(names[i], plain.nodes[i].type, size) for i in plain.inputs],
+        [_value_info(output.name, plain.nodes[output.value].type, size) for output in plain.outputs],
         doc_string=graph.doc,
     )
     imports = [helper.make_opsetid("", opset)]
@@ -58,13 +86,22 @@ def build_model(
         producer_version=archlang.__version__,
     )
     helper.set_model_props(model, _properties(graph, origin))
-    return serialized(model, writer.initializers), writer.ops
+    return Model(model, writer.initializers, writer.ops, _outside(writer.initializers, file))
 
 
-def _check_size(graph: Graph, weights: Weights) -> None:
-    size = sum(array.nbytes for array in weights.values())
-    if size > MAX_BYTES:
-        raise fail("E0813", f"the weights of {graph.name} take {size:,} bytes, more than an ONNX file can hold (2 GB)")
+def _check_opset(opset: int) -> None:
+    from onnx.defs import onnx_opset_version
+
+    latest = onnx_opset_version()
+    if not OPSET <= opset <= latest:
+        known = f"the installed onnx checks models of {OPSET} to {latest}"
+        raise fail("E0805", f"there is no writing for opset {opset}", help=known)
+
+
+def _outside(initializers: Mapping[str, Initializer], file: str) -> External | None:
+    """The second file, where one has no room for all."""
+    size = sum(initializer.nbytes for initializer in initializers.values())
+    return external(f"{file or 'model.onnx'}.data", initializers) if size > MAX_BYTES else None
 
 
 def _written(graph: Graph, weights: Weights, opset: int) -> tuple[Writer, list[str]]:

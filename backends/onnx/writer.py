@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -43,20 +43,37 @@ class Writer:
 
     def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Append a node; the name of its only output."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(op_type, inputs, [output], name=f"{output}:{op_type}", **attributes))
+        self.nodes.append(_node(op_type, inputs, output, attributes))
         self.ops[op_type] += 1
         return output
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """An initializer, float32 or int64; the name that it got."""
-        return self.initializer(name, Initializer(array.shape, array.dtype, lambda: array))
+        return self.initializer(name, Initializer(array.shape, array.dtype, lambda: (array,)))
 
     def initializer(self, name: str, initializer: Initializer) -> str:
         name = self.fresh(name)
         self.initializers[name] = initializer
         return name
+
+
+def _node(op_type: str, inputs: Sequence[str], output: str, attributes: Mapping[str, Any]) -> NodeProto:
+    """`onnx.helper.make_node` without its guesses at the types of attributes, which take most of its time."""
+    from onnx import NodeProto
+
+    node = NodeProto(op_type=op_type, input=inputs, output=[output], name=f"{output}:{op_type}")
+    for name in sorted(attributes):
+        value = attributes[name]
+        first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
+        single, several = _FIELDS[type(first)]
+        field_name, kind = single if first is value else several
+        setting = value.encode() if isinstance(value, str) else value
+        node.attribute.add(name=name, type=kind, **{field_name: setting})
+    return node
+
+
+_FIELDS = {int: (("i", 2), ("ints", 7)), float: (("f", 1), ("floats", 6)), str: (("s", 3), ("strings", 8))}
+"""Type of a value -> field and AttributeProto.AttributeType of one such value, and of several (onnx.proto)."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Body:
         attributes = tuple((a.name if a.layer.stateful else "", a.layer.shape) for a in self.attributes)
         return (self.inputs, items, self.outputs, attributes)
 
+    @cached_property
     def readers(self) -> dict[Value, list[int]]:
         """The items that read each value; the number of items stands for the outputs."""
         found: dict[Value, list[int]] = {}

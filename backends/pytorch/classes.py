@@ -23,18 +23,25 @@ from archlang.ops.regularize import DropPath
 
 
 def plan_classes(
-    root: Region, graph: Graph, layers: Mapping[int, Layer], members: Mapping[int, Layer | None]
+    root: Region,
+    graph: Graph,
+    layers: Mapping[int, Layer],
+    members: Mapping[int, Layer | None],
+    derived: frozenset[str] = frozenset(),
 ) -> list[ClassPlan]:
-    """The classes in an order in which each stands after those it uses; the network itself is the last."""
-    planner = _Planner(graph, Lowered(graph, layers, members, {}))
+    """The classes in an order in which each stands after those it uses; the network itself is the last.
+
+    derived: roles of parameters that no call passes, since the class finds them out itself.
+    """
+    planner = _Planner(graph, Lowered(graph, layers, members, {}), derived)
     for group in groups(root, graph):
         planner.plan(group)
     return [*planner.plans, planner.plan_network(root)]
 
 
 class _Planner:
-    def __init__(self, graph: Graph, lowered: Lowered) -> None:
-        self.graph, self.lowered = graph, lowered
+    def __init__(self, graph: Graph, lowered: Lowered, derived: frozenset[str]) -> None:
+        self.graph, self.lowered, self.derived = graph, lowered, derived
         self.plans: list[ClassPlan] = []
         self.classes: dict[str, Layer] = {}
         self.lowered = replace(lowered, classes=self.classes)
@@ -61,7 +68,8 @@ class _Planner:
         stateful = any(attribute.layer.stateful for attribute in host.attributes)
         outputs = len(host.outputs)
         for i, instance in enumerate(instances):
-            arguments = tuple(parameter.argument(i) for parameter in plan.parameters)
+            passed = (parameter for parameter in plan.parameters if parameter.role not in self.derived)
+            arguments = tuple(parameter.argument(i) for parameter in passed)
             layer = Layer(f"class {name}", name, arguments, stateful=stateful, outputs=outputs)
             self.classes[instance.region.path] = layer
 

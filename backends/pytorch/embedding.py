@@ -106,7 +106,7 @@ def results(body: Body, items: Sequence[int]) -> list[Value]:
     """The values that the items make and something else reads."""
     return [
         value
-        for value, readers in body.readers().items()
+        for value, readers in body.readers.items()
         if value[0] in items and any(reader not in items for reader in readers)
     ]
 

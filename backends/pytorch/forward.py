@@ -56,6 +56,10 @@ class _Writer:
         self.too_long: set[int] = set()
         self.statements = [self._statement(i) for i in range(len(self.body.items)) if i not in self.nesting.nested]
         self.last = self._last_reads()
+        self.ending: dict[int, list[Value]] = {}
+        for value, k in self.last.items():
+            self.ending.setdefault(k, []).append(value)
+        self.branches: dict[Value, str] = {}
         self.returned = False
         self.out: list[str] = []
 
@@ -108,6 +112,8 @@ class _Writer:
 
     def _plain(self, k: int) -> None:
         statement = self.statements[k]
+        for value in self.ending.get(k - 1, ()):
+            self.names.pop(value, None)
         expression = self._expression(statement.item)
         if self._is_returned(k):
             self.returned = True
@@ -226,7 +232,7 @@ class _Writer:
 
     def _name(self, k: int, value: Value) -> str:
         own, item = self._own_name(value), self.body.items[value[0]]
-        many = len(self.body.readers().get(value, ())) > 1
+        many = len(self.body.readers.get(value, ())) > 1
         if own and (many or item.layer.weight == "join" or value in self.results.names):
             return unique(own, self._alive(k))
         branch = self._branch(value)
@@ -261,18 +267,30 @@ class _Writer:
 
     def _branch(self, value: Value) -> str:
         """`branch2` where the value, alone and step by step, becomes operand 2 of a join of three or more."""
-        readers = self.body.readers()
-        while self.nesting.uses.get(value, 0) == 1:
-            reader = readers[value][0] if value in readers else len(self.body.items)
-            if reader == len(self.body.items):
-                return ""
-            item = self.body.items[reader]
-            if item.layer.weight == "join" and len(item.inputs) > 2:
-                return f"branch{item.inputs.index(value) + 1}"
-            if len(item.inputs) != 1:
-                return ""
-            value = (reader, 0)
-        return ""
+        path = [value]
+        while path[-1] not in self.branches and (following := self._following(path[-1])):
+            path.append(following)
+        found = self.branches.get(path[-1]) or self._place_in_join(path[-1])
+        self.branches.update(dict.fromkeys(path, found))
+        return found
+
+    def _following(self, value: Value) -> Value | None:
+        """What becomes of a value that one step alone reads; None where that is a join or the end."""
+        reader = self._reader(value)
+        return None if reader is None or len(self.body.items[reader].inputs) != 1 else (reader, 0)
+
+    def _place_in_join(self, value: Value) -> str:
+        reader = self._reader(value)
+        if reader is None or self.body.items[reader].layer.weight != "join":
+            return ""
+        inputs = self.body.items[reader].inputs
+        return f"branch{inputs.index(value) + 1}" if len(inputs) > 2 else ""
+
+    def _reader(self, value: Value) -> int | None:
+        """The only item that reads a value, where it is not an output."""
+        readers = self.body.readers.get(value, [])
+        only = self.nesting.uses.get(value, 0) == 1 and len(readers) > 0 and readers[0] < len(self.body.items)
+        return readers[0] if only else None
 
 
 def _return_lines(names: Sequence[str], indent: int) -> list[str]:

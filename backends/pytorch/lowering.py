@@ -17,6 +17,7 @@ from archlang.ops.activation import (
     LeakyRelu,
     Relu,
     Relu6,
+    Rescale,
     Sigmoid,
     Softmax,
     Swish,
@@ -24,12 +25,12 @@ from archlang.ops.activation import (
 )
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
 from archlang.ops.base import Op, conv_out
-from archlang.ops.conv import Conv2d, Linear, Pad4
+from archlang.ops.conv import Conv2d, ConvTranspose2d, Linear, Pad4, RadialBasis
 from archlang.ops.join import Add, Concat, Mean, Mul
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d, Pool2d
 from archlang.ops.regularize import Dropout, DropPath
-from archlang.ops.shape import Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
+from archlang.ops.shape import Crop, Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 
 Types = Sequence[TensorType]
 
@@ -90,6 +91,18 @@ def _conv(op: Conv2d, xs: Types, by_hand: bool) -> Layer:
     return replace(layer, kind="padded conv", apply=_call_padded, call_arguments=(_pad_argument(op.padding),))
 
 
+def _conv_transpose(op: ConvTranspose2d, xs: Types, by_hand: bool) -> Layer:
+    arguments = (
+        Argument(xs[0].channels, label="in_channels", role="in"),
+        Argument(op.channels, label="channels", role="out"),
+        Argument(pair(op.kernel), label="kernel", role="kernel"),
+        Argument(pair(op.stride), "stride", 1, role="stride"),
+        Argument(pair(op.padding), "padding", 0, role="padding"),
+        Argument(op.bias, "bias", True),
+    )
+    return Layer("conv_transpose", "nn.ConvTranspose2d", arguments, stateful=True, writable=True)
+
+
 def _linear(op: Linear, xs: Types, by_hand: bool) -> Layer:
     arguments = (
         Argument(xs[0].channels, label="in_features", role="in"),
@@ -102,6 +115,14 @@ def _linear(op: Linear, xs: Types, by_hand: bool) -> Layer:
 def _over_tokens(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
     """nn.BatchNorm1d wants the features before the tokens."""
     return joined(module, "(", inputs[0], ".transpose(1, 2)).transpose(1, 2)")
+
+
+def _radial_basis(op: RadialBasis, xs: Types, by_hand: bool) -> Layer:
+    arguments = (
+        Argument(xs[0].channels, label="in_features", role="in"),
+        Argument(op.features, label="features", role="out"),
+    )
+    return Layer("rbf", "RadialBasis", arguments, stateful=True, helpers=frozenset({"RadialBasis"}))
 
 
 def _batch_norm(op: BatchNorm, xs: Types, by_hand: bool) -> Layer:
@@ -153,6 +174,15 @@ def _plain_activation(name: str, in_place: bool = False) -> Callable[[Op, Types,
 def _leaky_relu(op: LeakyRelu, xs: Types, by_hand: bool) -> Layer:
     slope = Argument(op.slope, "negative_slope", 0.01)
     return replace(_function("leaky_relu", function("F.leaky_relu"), (slope,), "tail"), in_place=True)
+
+
+def _rescale(op: Rescale, xs: Types, by_hand: bool) -> Layer:
+    def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
+        factor = arguments["factor"]
+        assert factor is not None
+        return chained("*", [*inputs, factor])
+
+    return _function("rescale", apply, (Argument(op.factor, label="factor"),), "tail")
 
 
 def _channel_axis(x: TensorType) -> str:
@@ -236,6 +266,12 @@ def mean_over_positions() -> Layer:
     return _function("mean", lambda module, arguments, inputs: joined(*inputs, ".mean((2, 3))"), (), "light")
 
 
+def _l2_norm(op: L2Norm, xs: Types, by_hand: bool) -> Layer:
+    axis = () if _channel_axis(xs[0]) == "1" else (Argument(-1, "dim"),)
+    eps = Argument(op.eps, "eps", 1e-12)
+    return _function(f"l2norm {len(axis)}", function("F.normalize"), (*axis, eps), "tail")
+
+
 def _scale(op: Scale, xs: Types, by_hand: bool) -> Layer:
     shape = "(-1, 1, 1)" if xs[0].is_image else "(-1,)"
     arguments = (Argument(xs[0].channels, label="channels", role="in"), Argument(op.init, label="init"))
@@ -261,6 +297,8 @@ def _operator(kind: str, operator: str) -> Callable[[Op, Types, bool], Layer]:
 def _mean(op: Mean, xs: Types, by_hand: bool) -> Layer:
     if len(xs) == 1:
         return IDENTITY
+    if op.drop_path or op.single_column:
+        return _drop_path_mean(op, len(xs))
 
     def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
         return joined("(", chained("+", inputs), f") / {len(inputs)}")
@@ -268,10 +306,21 @@ def _mean(op: Mean, xs: Types, by_hand: bool) -> Layer:
     return Layer("mean", apply=apply, weight="join")
 
 
+def _drop_path_mean(op: Mean, paths: int) -> Layer:
+    """Which column a pass takes is the network's decision: a hook draws it for all joins."""
+    arguments = (
+        Argument(paths, label="paths"),
+        Argument(op.drop_path, label="p"),
+        Argument(op.single_column, "single_column", 0.0),
+    )
+    helpers = {"DropPathMean", "draw_column"} if op.single_column else {"DropPathMean"}
+    return Layer("mean of paths", "DropPathMean", arguments, weight="join", helpers=frozenset(helpers))
+
+
 def _concat(op: Concat, xs: Types, by_hand: bool) -> Layer:
     if len(xs) == 1:
         return IDENTITY
-    axis = _channel_axis(xs[0])
+    axis = "1" if op.axis == "tokens" else _channel_axis(xs[0])
 
     def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
         return call("torch.cat", Call("", tuple(inputs), "[]"), axis)
@@ -339,6 +388,14 @@ def _subsample(op: Subsample, xs: Types, by_hand: bool) -> Layer:
     return _view(f"subsample {op.stride}", "", f"[:, :, ::{op.stride}, ::{op.stride}]")(op, xs, by_hand)
 
 
+def _crop_middle(op: Crop, xs: Types, by_hand: bool) -> Layer:
+    if op.infer(xs[0]) == xs[0]:
+        return IDENTITY
+    arguments = (Argument(op.height, label="height"), Argument(op.width, label="width"))
+    layer = _function("crop", function("centre_crop", "height", "width"), arguments, "light")
+    return replace(layer, helpers=frozenset({"centre_crop"}))
+
+
 def _shift(op: Shift, xs: Types, by_hand: bool) -> Layer:
     if op.by == 0:
         return IDENTITY
@@ -349,6 +406,19 @@ def _shift(op: Shift, xs: Types, by_hand: bool) -> Layer:
 def _zero(op: Zero, xs: Types, by_hand: bool) -> Layer:
     rows = f"[:, :, ::{op.stride}, ::{op.stride}]" if op.stride > 1 else ""
     return _view(f"zero {op.stride}", "torch.zeros_like(", f"{rows})")(op, xs, by_hand)
+
+
+def _tokens(op: Tokens, xs: Types, by_hand: bool) -> Layer:
+    if op.parts == 1:
+        return _view("tokens", "", ".flatten(2).transpose(1, 2)")(op, xs, by_hand)
+
+    def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
+        features = arguments["features"]
+        assert features is not None
+        return joined(*inputs, ".permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, ", features, "))")
+
+    features = Argument(xs[0].channels // op.parts, label="features", role="out")
+    return _function("tokens of parts", apply, (features,))
 
 
 def _take(op: Take, xs: Types, by_hand: bool) -> Layer:
@@ -373,14 +443,18 @@ def _pos_embed(op: PosEmbed, xs: Types, by_hand: bool) -> Layer:
 
 LOWERINGS: dict[type[Op], Callable[[Any, Types, bool], Layer]] = {
     Conv2d: _conv,
+    ConvTranspose2d: _conv_transpose,
     Linear: _linear,
+    RadialBasis: _radial_basis,
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
     LocalResponseNorm: _local_response_norm,
+    L2Norm: _l2_norm,
     Scale: _scale,
     Relu: _plain_activation("F.relu", in_place=True),
     Relu6: _plain_activation("F.relu6", in_place=True),
     LeakyRelu: _leaky_relu,
+    Rescale: _rescale,
     Sigmoid: _plain_activation("torch.sigmoid"),
     Tanh: _plain_activation("torch.tanh"),
     Swish: _plain_activation("F.silu"),
@@ -402,9 +476,10 @@ LOWERINGS: dict[type[Op], Callable[[Any, Types, bool], Layer]] = {
     Shuffle: _shuffle,
     Upsample: _upsample,
     Subsample: _subsample,
+    Crop: _crop_middle,
     Shift: _shift,
     Zero: _zero,
-    Tokens: _view("tokens", "", ".flatten(2).transpose(1, 2)"),
+    Tokens: _tokens,
     Take: _take,
     Attention: _attention,
     ClassToken: _class_token,

@@ -25,7 +25,7 @@ MODULE_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 """Attributes of torch.nn.Module and its containers, which a submodule would hide."""
 
 _USED = "Callable F Tensor _ bool float initialise int isinstance len module nn range self super torch tuple "
-_USED += "unpadded_avg_pool2d"
+_USED += "unpadded_avg_pool2d centre_crop"
 
 GLOBALS = frozenset(_USED.split())
 """Names that the generated text uses itself."""
@@ -84,12 +84,12 @@ def variable(name: str, taken: Container[str] = ()) -> str:
 
 
 def unique(name: str, taken: Iterable[str]) -> str:
-    """`name`, or `name2`, `name3`, ... where it is taken."""
+    """`name`, or `name2`, `name3`, ... where it is taken; behind a digit `name1_2`, `name1_3`."""
     used = set(taken)
-    number, candidate = 1, name
+    number, candidate, base = 1, name, f"{name}_" if name[-1:].isdigit() else name
     while candidate in used:
         number += 1
-        candidate = f"{name}{number}"
+        candidate = f"{base}{number}"
     return candidate
 
 

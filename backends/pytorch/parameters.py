@@ -274,7 +274,7 @@ def _multiple(wanted: list[int], known: list[int], identifier: str) -> Formula |
     first, base = wanted[0], known[0]
     if base and first % base == 0 and wanted == [first // base * k for k in known]:
         return Formula((f"{first // base} * ", (identifier,)))
-    if first and base % first == 0 and wanted == [k // (base // first) for k in known]:
+    if first and base and base % first == 0 and wanted == [k // (base // first) for k in known]:
         return Formula(((identifier,), f" // {base // first}"))
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from archlang.backends.pytorch.body import Body
 from archlang.backends.pytorch.embedding import Embedding
@@ -38,9 +40,18 @@ class Slots:
 
     def _parameter_prefix(self, name: str) -> str:
         """What parameters for the attribute begin with: `squeeze` for `squeeze1` where there is no other."""
-        stem = name.rstrip("0123456789")
-        alike = [a for a in self.host.attributes if a.name.rstrip("0123456789") == stem]
-        return label_of(stem if len(alike) == 1 and stem else name)
+        stem = _stem(name)
+        return label_of(stem if self.stems[stem] == 1 and stem else name)
+
+    @cached_property
+    def stems(self) -> Counter[str]:
+        """How many attributes share a name up to its number."""
+        return Counter(_stem(attribute.name) for attribute in self.host.attributes)
+
+    @cached_property
+    def item_of(self) -> dict[str, int]:
+        """The first item that calls each attribute."""
+        return {item.name: i for i, item in reversed(list(enumerate(self.host.items)))}
 
     def _item(self, i: int, instance: Instance) -> Layer | None:
         """The instance's layer in place of host item i. What is dropped with probability 0 may be missing."""
@@ -52,10 +63,9 @@ class Slots:
 
     def _attribute(self, position: int, instance: Instance) -> Layer | None:
         """The instance's layer in place of the host's attribute. Containers stand in equal structures only."""
-        name = self.host.attributes[position].name
-        for i, item in enumerate(self.host.items):
-            if item.name == name:
-                return self._item(i, instance)
+        i = self.item_of.get(self.host.attributes[position].name)
+        if i is not None:
+            return self._item(i, instance)
         return instance.body.attributes[position].layer
 
     def _layer(self, host: Layer, layers: Sequence[Layer | None], slot: Slot, label: str) -> None:
@@ -89,6 +99,10 @@ class Slots:
             self.formulas[where] = formula
 
 
+def _stem(name: str) -> str:
+    return name.rstrip("0123456789")
+
+
 def _inner(layer: Layer | None, position: int) -> Layer | None:
     inner = layer.arguments[position] if layer else None
     assert not isinstance(inner, Argument)
@@ -104,7 +118,7 @@ def is_harmless(host: Body, i: int, found: Embedding) -> bool:
     """Whether a missing dropout is one that drops nothing: what reads it is there."""
     if host.items[i].layer.kind not in ("dropout", "drop_path"):
         return False
-    readers = host.readers().get((i, 0), [])
+    readers = host.readers.get((i, 0), [])
     return all(reader in found.matched or reader == len(host.items) for reader in readers)
 
 

@@ -24,6 +24,7 @@ from archlang.backends.pytorch.regions import enclosing_block, region_tree
 from archlang.cost import cost
 from archlang.errors import fail
 from archlang.ir.graph import Graph
+from archlang.ops.join import Mean
 from archlang.passes import dead_code
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
-HELPERS = ("unpadded_avg_pool2d", "LayerNorm2d", "Scale", "Scale2d", "DropPath", "Attention", "ClassToken", "PosEmbed")
+HELPERS = (
+    *("unpadded_avg_pool2d", "centre_crop", "LayerNorm2d", "Scale", "Scale2d", "RadialBasis"),
+    *("DropPath", "DropPathMean", "draw_column", "Attention", "ClassToken", "PosEmbed"),
+)
 """What a file may need beside its blocks, each a template, in the order in which they stand."""
 
 
@@ -135,6 +139,7 @@ def _network_text(plan: ClassPlan, graph: Graph) -> ClassText:
     training = {value: output.name for output, value in values if output.aux}
     results = Results(always, tuple(training), training)
     tail = ["self.apply(initialise)"] if _initialised(graph) else []
+    tail += ["self.register_forward_pre_hook(draw_column)"] if _draws_column(graph) else []
     return class_text(plan, inputs, results, _network_doc(graph, inputs), tail)
 
 
@@ -182,6 +187,10 @@ def _initialised(graph: Graph) -> dict[str, bool]:
         "attention": any(op.name == "attention" for op in ops),
     }
     return flags if any(flags.values()) else {}
+
+
+def _draws_column(graph: Graph) -> bool:
+    return any(isinstance(node.op, Mean) and node.op.single_column and len(node.inputs) > 1 for node in graph.nodes)
 
 
 def _imports(body: str) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from archlang.backends.tflite.convolution import broadcast
 from archlang.backends.tflite.schema import (
     ADD,
+    L2_NORMALIZATION,
     LEAKY_RELU,
     LOCAL_RESPONSE_NORMALIZATION,
     LOGISTIC,
@@ -24,7 +25,7 @@ from archlang.backends.tflite.schema import (
     Builtin,
 )
 from archlang.backends.tflite.site import Site
-from archlang.ops.activation import LeakyRelu
+from archlang.ops.activation import LeakyRelu, Rescale
 from archlang.ops.norm import LayerNorm, LocalResponseNorm
 
 
@@ -40,6 +41,11 @@ def unary(kind: Builtin, **options: float) -> Callable[[Site], int]:
 def leaky_relu(site: Site) -> int:
     assert isinstance(site.node.op, LeakyRelu)
     return site.emit(LEAKY_RELU, (site.x,), site.shape_at(site.x), {"alpha": site.node.op.slope})
+
+
+def rescale(site: Site) -> int:
+    assert isinstance(site.node.op, Rescale)
+    return broadcast(site, MUL, (site.x, site.constant("factor", [site.node.op.factor])), site.shape_at(site.x))
 
 
 def swish(site: Site) -> int:
@@ -93,6 +99,10 @@ def local_response_norm(site: Site) -> int:
     return site.precisely().emit(LOCAL_RESPONSE_NORMALIZATION, (site.x,), site.shape, options)
 
 
+def l2_norm(site: Site) -> int:
+    return site.emit(L2_NORMALIZATION, (site.x,), site.shape)
+
+
 def layer_norm(site: Site) -> int:
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis, in floats: eight bits lose the variance."""
     op, shape = site.node.op, site.shape
@@ -105,3 +115,13 @@ def layer_norm(site: Site) -> int:
     normal = broadcast(site, MUL, (broadcast(site, SUB, (site.x, average), shape), inverse), shape)
     scaled = broadcast(site, MUL, (normal, site.constant("weight", site.param("weight"))), shape)
     return broadcast(site, ADD, (scaled, site.constant("bias", site.param("bias"))), shape)
+
+
+def radial_basis(site: Site) -> int:
+    """Squared distances of a vector (1, D) to points (features, D), in floats: the sum of all is the mean times D."""
+    points = site.param("weight")
+    site, size = site.precisely(), points.shape[1]
+    squares = site.emit(SQUARED_DIFFERENCE, (site.x, site.constant("weight", points)), points.shape)
+    means = site.emit(MEAN, (squares, site.indices([1])), (len(points),), {"keep_dims": False})
+    total = broadcast(site, MUL, (means, site.constant("size", [size])), (len(points),))
+    return site.reshape(total, site.shape)

@@ -97,6 +97,7 @@ _RULES: dict[str, _Rule] = {
     "GELU": lambda xs, tensors: _rectified(xs[0], floor=-0.17),
     "LOGISTIC": lambda xs, tensors: _Moments(0.5, 0.05, 0.0, 1.0),
     "SOFTMAX": lambda xs, tensors: _Moments(1 / tensors[0].shape[-1], tensors[0].shape[-1] ** -2.0, 0.0, 1.0),
+    "L2_NORMALIZATION": lambda xs, tensors: _Moments(0.0, 1 / tensors[0].shape[-1], -1.0, 1.0),
     "TANH": lambda xs, tensors: _Moments(0.0, min(xs[0].variance, 1.0), -1.0, 1.0),
     "SQUARED_DIFFERENCE": lambda xs, tensors: _Moments(xs[0].square, 2 * xs[0].square ** 2, 0.0),
     "RSQRT": lambda xs, tensors: _Moments(1 / sqrt(max(xs[0].mean, 1e-6)), 0.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from archlang.backends.tflite import convolution, elementwise, movement, pooling, schema, sequence
+from archlang.backends.tflite import convolution, elementwise, movement, pooling, schema, sequence, transposed
 from archlang.backends.tflite.model import Model, Tensor
 from archlang.backends.tflite.site import Growing, Site, shape_of
 from archlang.errors import fail
@@ -16,6 +16,7 @@ from archlang.ops.activation import (
     LeakyRelu,
     Relu,
     Relu6,
+    Rescale,
     Sigmoid,
     Softmax,
     Swish,
@@ -23,12 +24,12 @@ from archlang.ops.activation import (
 )
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
 from archlang.ops.base import Op
-from archlang.ops.conv import Conv2d, Linear
+from archlang.ops.conv import Conv2d, ConvTranspose2d, Linear, RadialBasis
 from archlang.ops.join import Add, Concat, Mean, Mul
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from archlang.ops.regularize import Dropout, DropPath
-from archlang.ops.shape import Flatten, Input, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
+from archlang.ops.shape import Crop, Flatten, Input, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 from archlang.weights import Weights
 
 Emitter = Callable[[Site], int]
@@ -41,14 +42,18 @@ def _as_it_is(site: Site) -> int:
 
 LOWERINGS: dict[type[Op], Emitter] = {
     Conv2d: convolution.conv,
+    ConvTranspose2d: transposed.conv_transpose,
     Linear: convolution.linear,
+    RadialBasis: elementwise.radial_basis,
     BatchNorm: convolution.batch_norm,
     Scale: convolution.scale,
     LayerNorm: elementwise.layer_norm,
+    L2Norm: elementwise.l2_norm,
     LocalResponseNorm: elementwise.local_response_norm,
     Relu: elementwise.unary(schema.RELU),
     Relu6: elementwise.unary(schema.RELU6),
     LeakyRelu: elementwise.leaky_relu,
+    Rescale: elementwise.rescale,
     Sigmoid: elementwise.unary(schema.LOGISTIC),
     Tanh: elementwise.unary(schema.TANH),
     Swish: elementwise.swish,
@@ -68,6 +73,7 @@ LOWERINGS: dict[type[Op], Emitter] = {
     Shuffle: movement.shuffle,
     Upsample: movement.upsample,
     Subsample: movement.subsample,
+    Crop: movement.crop,
     Shift: movement.shift,
     Zero: movement.zero,
     Tokens: movement.tokens,
@@ -88,7 +94,16 @@ def _even_size(op: Op) -> str:
     return "its window reaches equally far to both sides, so `size` must be odd" if even else ""
 
 
-REFUSED: dict[type[Op], Callable[[Op], str]] = {LocalResponseNorm: _even_size}
+def _larger_eps(op: Op) -> str:
+    larger = isinstance(op, L2Norm) and op.eps > 1e-6
+    return "it takes no length for less than 1e-6, so `eps` must not be larger" if larger else ""
+
+
+REFUSED: dict[type[Op], Callable[[Op], str]] = {
+    ConvTranspose2d: transposed.square_stride,
+    LocalResponseNorm: _even_size,
+    L2Norm: _larger_eps,
+}
 """Attributes that TFLite cannot express: op class -> the reason, empty where there is none."""
 
 
@@ -186,7 +201,8 @@ def order_is_free(graph: Graph) -> list[bool]:
 _POSITIVE = (Relu, Relu6, Sigmoid, HardSigmoid, Softmax)
 _KEEPS_SIGN = (
     *(MaxPool2d, AvgPool2d, GlobalAvgPool, Add, Mul, Mean, Concat, Flatten, Slice, Shuffle, Upsample, Subsample),
-    *(Shift, Zero, Tokens, Take, Dropout, DropPath),
+    L2Norm,
+    *(Crop, Shift, Zero, Tokens, Take, Dropout, DropPath),
 )
 
 

@@ -15,14 +15,18 @@ from archlang.backends.tflite.schema import (
     TRANSPOSE,
 )
 from archlang.backends.tflite.site import Site
-from archlang.ops.shape import Shift, Shuffle, Slice, Subsample, Take, Upsample, Zero
+from archlang.ops.join import Concat
+from archlang.ops.shape import Crop, Shift, Shuffle, Slice, Subsample, Take, Upsample, Zero
 
 
 def concat(site: Site) -> int:
-    """CONCATENATION along the channels or features, which lie last."""
+    """CONCATENATION along the channels or features, which lie last, or along the tokens of sequences."""
+    op = site.node.op
+    assert isinstance(op, Concat)
     if len(site.inputs) == 1:
         return site.x
-    return site.emit(CONCATENATION, site.inputs, site.shape, {"axis": len(site.shape) - 1})
+    axis = 1 if op.axis == "tokens" else len(site.shape) - 1
+    return site.emit(CONCATENATION, site.inputs, site.shape, {"axis": axis})
 
 
 def slice_channels(site: Site) -> int:
@@ -34,6 +38,12 @@ def slice_channels(site: Site) -> int:
 
 def _slice(site: Site, x: int, begin: list[int], shape: tuple[int, ...]) -> int:
     return site.emit(SLICE, (x, site.indices(begin), site.indices(shape)), shape)
+
+
+def crop(site: Site) -> int:
+    op = site.node.op
+    assert isinstance(op, Crop)
+    return _slice(site, site.x, [0, *op.origin(site.type), 0], site.shape)
 
 
 def shuffle(site: Site) -> int:
@@ -111,7 +121,7 @@ def flatten(site: Site) -> int:
 
 
 def tokens(site: Site) -> int:
-    """Rows of pixels are tokens as they lie."""
+    """Rows of pixels are tokens as they lie, the parts of a pixel too."""
     return site.reshape(site.x, site.shape)
 
 

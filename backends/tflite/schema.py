@@ -144,8 +144,10 @@ DEPTHWISE_CONV_2D = _builtin(
     2,
     f"padding:int8 stride_w:int32 stride_h:int32 depth_multiplier:int32 {_ACT} dilation_w:int32=1 dilation_h:int32=1",
 )
+DEPTH_TO_SPACE = _builtin("DEPTH_TO_SPACE", 5, 94, "block_size:int32")
 DEQUANTIZE = _builtin("DEQUANTIZE", 6)
 FULLY_CONNECTED = _builtin("FULLY_CONNECTED", 9, 8, f"{_ACT} - keep_num_dims:bool")
+L2_NORMALIZATION = _builtin("L2_NORMALIZATION", 11, 12, _ACT)
 LOCAL_RESPONSE_NORMALIZATION = _builtin(
     "LOCAL_RESPONSE_NORMALIZATION", 13, 13, "radius:int32 bias:float32 alpha:float32 beta:float32"
 )

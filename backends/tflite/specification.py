@@ -11,6 +11,7 @@ SHARED = frozenset(
     {
         "AVERAGE_POOL_2D",
         "CONCATENATION",
+        "DEPTH_TO_SPACE",
         "MAX_POOL_2D",
         "PAD",
         "PADV2",
@@ -25,6 +26,7 @@ SHARED = frozenset(
 """Operators whose inputs and output have one scale and one zero point. None of them makes a value beyond its inputs."""
 
 FIXED: dict[str, tuple[float, int]] = {
+    "L2_NORMALIZATION": (1 / 128, 0),
     "LOGISTIC": (1 / 256, -128),
     "SOFTMAX": (1 / 256, -128),
     "TANH": (1 / 128, 0),

@@ -21,6 +21,7 @@ _INT8 = {
     "DEQUANTIZE": 2,
     "FULLY_CONNECTED": 4,
     "GELU": 2,
+    "L2_NORMALIZATION": 2,
     "LOGISTIC": 2,
     "MAX_POOL_2D": 2,
     "MEAN": 2,

@@ -17,18 +17,19 @@ from archlang.ops.activation import (
     LeakyRelu,
     Relu,
     Relu6,
+    Rescale,
     Sigmoid,
     Softmax,
     Swish,
     Tanh,
 )
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
-from archlang.ops.conv import Conv2d, Linear
+from archlang.ops.conv import Conv2d, ConvTranspose2d, Linear, RadialBasis
 from archlang.ops.join import Add, Concat, Mean, Mul
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from archlang.ops.regularize import Dropout, DropPath
-from archlang.ops.shape import Flatten, Input, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
+from archlang.ops.shape import Crop, Flatten, Input, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 
 Shape = tuple[int, ...]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -70,6 +71,22 @@ def convolutions(draw: Draw) -> OneOp:
 
 
 @st.composite
+def transposed_convolutions(draw: Draw) -> OneOp:
+    kernel, height, width = draw(pairs), draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    stride = draw(st.integers(1, 3))
+    most = [((size - 1) * stride + k - 1) // 2 for size, k in zip((height, width), kernel, strict=True)]
+    pad = (draw(st.integers(0, min(2, most[0]))), draw(st.integers(0, min(2, most[1]))))
+    op = ConvTranspose2d(draw(st.integers(1, 4)), kernel, (stride, stride), pad, draw(st.booleans()))
+    return OneOp(op, ((draw(st.integers(1, 4)), height, width),))
+
+
+@st.composite
+def crops(draw: Draw) -> OneOp:
+    shape = draw(images)
+    return OneOp(Crop(draw(st.integers(1, shape[1])), draw(st.integers(1, shape[2]))), (shape,))
+
+
+@st.composite
 def pools(draw: Draw, kind: type[Op]) -> OneOp:
     kernel = draw(pairs)
     rows, columns = st.integers(0, kernel[0] - 1), st.integers(0, kernel[1] - 1)
@@ -86,8 +103,12 @@ def joins(draw: Draw, kind: type[Op]) -> OneOp:
     shapes = [shape] * count
     if kind in (Add, Mul) and len(shape) == 3 and count > 1 and draw(st.booleans()):
         shapes[draw(st.integers(0, count - 1))] = (shape[0], 1, 1)
+    if kind is Concat and len(shape) == 2 and draw(st.booleans()):
+        return OneOp(Concat("tokens"), tuple((draw(small), shape[1]) for _ in shapes))
     if kind is Concat:
         shapes = [_with_channels(shape, draw(small)) for shape in shapes]
+    if kind is Mean:
+        return OneOp(Mean(draw(st.sampled_from([0.0, 0.2])), draw(st.sampled_from([0.0, 0.5]))), tuple(shapes))
     return OneOp(kind(), tuple(shapes))
 
 
@@ -110,6 +131,12 @@ def slices(draw: Draw) -> OneOp:
 def shuffles(draw: Draw) -> OneOp:
     groups, rest = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     return OneOp(Shuffle(groups), ((groups * rest, draw(sides), draw(sides)),))
+
+
+@st.composite
+def parted(draw: Draw) -> OneOp:
+    parts = draw(st.integers(1, 4))
+    return OneOp(Tokens(parts), ((parts * draw(small), draw(sides), draw(sides)),))
 
 
 @st.composite
@@ -140,16 +167,21 @@ norm_shapes = st.one_of(images, sequences, st.tuples(st.integers(2, 9)))
 
 ONE_OP: dict[type[Op], st.SearchStrategy[OneOp]] = {
     Conv2d: convolutions(),
+    ConvTranspose2d: transposed_convolutions(),
+    Crop: crops(),
     Linear: single(st.builds(Linear, features, st.booleans()), st.one_of(sequences, vectors)),
+    RadialBasis: single(st.builds(RadialBasis, features), vectors),
     BatchNorm: single(st.builds(BatchNorm, st.sampled_from([1e-5, 1e-3]), st.sampled_from([0.1, 0.01]))),
     LayerNorm: single(st.builds(LayerNorm, st.sampled_from([1e-6, 1e-3])), norm_shapes),
     LocalResponseNorm: single(
         st.builds(LocalResponseNorm, st.integers(1, 6), st.sampled_from([1e-4, 0.3]), st.just(0.75), st.just(1.5)),
         images,
     ),
+    L2Norm: single(st.builds(L2Norm, st.sampled_from([1e-12, 1e-6]))),
     Scale: single(Scale(0.3)),
     Relu: single(Relu()),
     Relu6: single(Relu6()),
+    Rescale: single(st.builds(Rescale, st.sampled_from([0.17, -1.5]))),
     LeakyRelu: single(st.builds(LeakyRelu, st.sampled_from([0.01, 0.2]))),
     Sigmoid: single(Sigmoid()),
     Tanh: single(Tanh()),
@@ -174,7 +206,7 @@ ONE_OP: dict[type[Op], st.SearchStrategy[OneOp]] = {
     Subsample: single(st.builds(Subsample, st.integers(1, 3)), images),
     Shift: shifts(),
     Zero: single(st.builds(Zero, st.integers(1, 3)), images),
-    Tokens: single(Tokens(), images),
+    Tokens: parted(),
     Take: takes(),
     Attention: attentions(),
     ClassToken: single(ClassToken(), sequences),
@@ -183,6 +215,15 @@ ONE_OP: dict[type[Op], st.SearchStrategy[OneOp]] = {
 """Every op class -> how it is drawn."""
 
 assert set(ONE_OP) == set(OPS.values()) - {OPS["input"]}
+
+
+def fits(drawn: OneOp) -> bool:
+    """Whether the op takes inputs of these shapes."""
+    try:
+        drawn.graph()
+    except ShapeError:
+        return False
+    return True
 
 
 def fitting(draw: Draw, shape: Shape) -> Op:

@@ -21,6 +21,7 @@ from archlang.ops.activation import (
     LeakyRelu,
     Relu,
     Relu6,
+    Rescale,
     Sigmoid,
     Softmax,
     Swish,
@@ -28,12 +29,12 @@ from archlang.ops.activation import (
 )
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
 from archlang.ops.base import Op
-from archlang.ops.conv import Conv2d, Linear
+from archlang.ops.conv import Conv2d, ConvTranspose2d, Linear, RadialBasis
 from archlang.ops.join import Add, Concat, Mean, Mul
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d, Pool2d
 from archlang.ops.regularize import Dropout, DropPath
-from archlang.ops.shape import Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
+from archlang.ops.shape import Crop, Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 
 Params = Callable[[str], Tensor]
 """A node's arrays by their local name."""
@@ -98,6 +99,10 @@ def _conv(op: Conv2d, p: Params, xs: list[Tensor]) -> Tensor:
     bias = p("bias") if op.bias else None
     x = _padded(xs[0], op.padding)
     return F.conv2d(x, p("weight"), bias, op.stride, 0, op.dilation, op.groups)
+
+
+_EXACT = "donot_use_mm_for_euclid_dist"
+"""`torch.cdist` by differences, not by expanding the square."""
 
 
 def _linear(op: Linear, p: Params, xs: list[Tensor]) -> Tensor:
@@ -179,8 +184,24 @@ def _upsample(op: Upsample, p: Params, xs: list[Tensor]) -> Tensor:
     return F.interpolate(xs[0], scale_factor=op.factor, mode="bilinear", align_corners=False)
 
 
+def _crop(op: Crop, p: Params, xs: list[Tensor]) -> Tensor:
+    rows, columns = (n - size for n, size in zip(xs[0].shape[2:], (op.height, op.width), strict=True))
+    return xs[0].narrow(2, rows // 2, op.height).narrow(3, columns // 2, op.width)
+
+
+def _conv_transpose(op: ConvTranspose2d, p: Params, xs: list[Tensor]) -> Tensor:
+    bias = p("bias") if op.bias else None
+    return F.conv_transpose2d(xs[0], p("weight"), bias, op.stride, op.padding)
+
+
 def _shift(op: Shift, p: Params, xs: list[Tensor]) -> Tensor:
     return F.pad(xs[0], (0, op.by, 0, op.by))[:, :, op.by :, op.by :]
+
+
+def _tokens(op: Tokens, p: Params, xs: list[Tensor]) -> Tensor:
+    """One part of the channels after the other at each position, said with a loop."""
+    parts = xs[0].chunk(op.parts, dim=1)
+    return torch.stack([part.flatten(2).transpose(1, 2) for part in parts], dim=2).flatten(1, 2)
 
 
 def _zero(op: Zero, p: Params, xs: list[Tensor]) -> Tensor:
@@ -202,13 +223,17 @@ def _class_token(op: ClassToken, p: Params, xs: list[Tensor]) -> Tensor:
 
 RULES: dict[type[Op], Rule] = {
     Conv2d: _conv,
+    ConvTranspose2d: _conv_transpose,
     Linear: _linear,
     BatchNorm: _batch_norm,
     LayerNorm: _layer_norm,
     LocalResponseNorm: lambda op, _p, xs: F.local_response_norm(xs[0], op.size, op.alpha, op.beta, op.bias),
+    L2Norm: lambda op, _p, xs: xs[0] / xs[0].square().sum(_channel_axis(xs[0]), keepdim=True).sqrt().clamp(min=op.eps),
     Scale: _scale,
     Relu: lambda _op, _p, xs: F.relu(xs[0]),
     Relu6: lambda _op, _p, xs: F.relu6(xs[0]),
+    Rescale: lambda op, _p, xs: op.factor * xs[0],
+    RadialBasis: lambda op, p, xs: torch.cdist(xs[0], p("weight"), compute_mode=_EXACT) ** 2,
     LeakyRelu: lambda op, _p, xs: F.leaky_relu(xs[0], op.slope),
     Sigmoid: lambda _op, _p, xs: torch.sigmoid(xs[0]),
     Tanh: lambda _op, _p, xs: torch.tanh(xs[0]),
@@ -223,7 +248,7 @@ RULES: dict[type[Op], Rule] = {
     Add: _add,
     Mul: _mul,
     Mean: lambda _op, _p, xs: torch.stack(xs).mean(0),
-    Concat: lambda _op, _p, xs: torch.cat(xs, _channel_axis(xs[0])),
+    Concat: lambda op, _p, xs: torch.cat(xs, 1 if op.axis == "tokens" else _channel_axis(xs[0])),
     Dropout: lambda _op, _p, xs: xs[0],
     DropPath: lambda _op, _p, xs: xs[0],
     Flatten: lambda _op, _p, xs: xs[0].flatten(1),
@@ -231,9 +256,10 @@ RULES: dict[type[Op], Rule] = {
     Shuffle: _shuffle,
     Upsample: _upsample,
     Subsample: lambda op, _p, xs: xs[0][:, :, :: op.stride, :: op.stride],
+    Crop: _crop,
     Shift: _shift,
     Zero: _zero,
-    Tokens: lambda _op, _p, xs: xs[0].flatten(2).transpose(1, 2),
+    Tokens: _tokens,
     Take: lambda op, _p, xs: xs[0][:, op.index],
     Attention: _attention,
     ClassToken: _class_token,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import archlang
+from archlang import catalogue
 from archlang import weights as weights_module
 from archlang.backend import Request, compile_graph
-from archlang.backends.onnx import build_model, model
+from archlang.backends import onnx as backend
+from archlang.backends.onnx import lowering, model
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Builder, Graph, verify
 from archlang.ops.activation import Relu
@@ -27,7 +32,9 @@ from archlang.ops.norm import BatchNorm
 from archlang.ops.pool import GlobalAvgPool
 from archlang.ops.regularize import Dropout
 from archlang.ops.shape import Flatten, Shuffle, Tokens, Zero
+from archlang.weights import Weights
 from tests.backends import reference
+from tests.backends.drawing import ONE_OP, OneOp, fits
 
 
 def small_network() -> Graph:
@@ -41,7 +48,11 @@ def small_network() -> Graph:
     return verify(builder.build())
 
 
-def session(data: bytes) -> Any:
+def made(graph: Graph, weights: Weights | None = None, **options: Any) -> bytes:
+    return compile_graph(graph, "onnx", Request(weights=weights, **options)).data
+
+
+def session(data: bytes | str) -> Any:
     return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
@@ -49,15 +60,51 @@ def images(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(count).normal(size=(count, 3, 8, 8)).astype(np.float32)
 
 
-def test_the_full_checker_and_strict_shape_inference_pass() -> None:
-    data = compile_graph(small_network(), "onnx", Request()).data
+def assert_valid(data: bytes) -> onnx.ModelProto:
+    """The full checker and strict shape inference with data propagation pass, and leave nothing but the batch open."""
     onnx.checker.check_model(data, full_check=True)
-    inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data), True, True, True)
-    shapes = {
-        info.name: [d.dim_param or d.dim_value for d in info.type.tensor_type.shape.dim]
-        for info in inferred.graph.value_info
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data), True, True, True)
+    shapes = shapes_of(model)
+    assert set(shapes) >= {name for node in model.graph.node for name in node.output}
+    assert {dim for shape in shapes.values() for dim in shape if not isinstance(dim, int)} <= {"N"}
+    return model
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, list[int | str]]:
+    """Every value's shape; a free dimension by its name."""
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    return {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values
     }
-    assert shapes["conv1"] == ["N", 8, 6, 6]
+
+
+def test_the_full_checker_and_strict_shape_inference_pass() -> None:
+    assert shapes_of(assert_valid(made(small_network())))["conv1"] == ["N", 8, 6, 6]
+
+
+def families() -> list[archlang.Net]:
+    """The variant with the fewest parameters of each family that ships."""
+    smallest: dict[str, archlang.Net] = {}
+    for entry in catalogue.nets():
+        other = smallest.get(entry.family)
+        if other is None or entry.net.cost().total.params < other.cost().total.params:
+            smallest[entry.family] = entry.net
+    return list(smallest.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep_bn", [False, True], ids=["folded", "kept"])
+def test_every_family_that_ships_passes_the_checker(keep_bn: bool) -> None:
+    for net in families():
+        assert_valid(made(net.graph, keep_bn=keep_bn))
+
+
+SMALL = ("zoo:lenet:LeNet5", "zoo:shufflenet_v2:x0_5", "zoo:mobilenet_v3:small_reduced", "zoo:darts:v1_cifar")
+
+
+@pytest.mark.parametrize("spec", SMALL)
+def test_nets_that_ship_pass_the_checker(spec: str) -> None:
+    assert_valid(made(archlang.load(spec).graph))
 
 
 def test_what_the_file_says_of_itself() -> None:
@@ -99,29 +146,54 @@ def test_ops_that_need_the_batch_size_ask_for_it() -> None:
     builder.output(builder.add(Zero(2), x), "zeros")
     graph = verify(builder.build())
     weights, x4 = weights_module.random(graph), images(4)
-    tokens, zeros = session(build_model(graph, weights)[0]).run(["tokens", "zeros"], {"image": x4})
+    tokens, zeros = session(made(graph, weights)).run(["tokens", "zeros"], {"image": x4})
     np.testing.assert_allclose(tokens, reference.run(graph, weights, x4)["tokens"], atol=1e-6)
     assert zeros.shape == (4, 3, 4, 4)
     assert not zeros.any()
 
 
 def test_the_batch_dimension_can_be_fixed() -> None:
-    data, _ = build_model(small_network(), weights_module.initial(small_network()), batch=3)
+    data = made(small_network(), batch=3)
     assert session(data).get_inputs()[0].shape == [3, 3, 8, 8]
     assert session(data).get_outputs()[0].shape == [3, 5]
 
 
-@pytest.mark.parametrize("opset", [17, 18, 20, 21])
-def test_later_opsets(opset: int) -> None:
-    builder = Builder("Sequence")
-    tokens = builder.add(Tokens(), builder.input(3, 8, 8, name="image"))
-    builder.output(builder.add(GlobalAvgPool(), tokens), "mean")
-    builder.output(builder.add(Relu(), tokens), "relu")
-    graph, x = verify(builder.build()), images(2)
-    data, _ = build_model(graph, {}, opset=opset)
-    onnx.checker.check_model(data, full_check=True)
-    (mean,) = session(data).run(["mean"], {"image": x})
-    np.testing.assert_allclose(mean, reference.run(graph, {}, x)["mean"], atol=1e-6)
+LATEST = onnx.defs.onnx_opset_version()
+
+
+@pytest.mark.parametrize("opset", range(17, LATEST + 1))
+def test_every_op_in_every_opset(opset: int) -> None:
+    """Two drawn examples of each op pass the checker under each opset; ONNX Runtime computes them in the same way."""
+
+    @settings(max_examples=2, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def all_are_valid(data: st.DataObject) -> None:
+        for strategy in ONE_OP.values():
+            valid(data.draw(strategy.filter(fits)))
+
+    def valid(drawn: OneOp) -> None:
+        graph = drawn.graph()
+        weights = weights_module.random(graph)
+        model = made(graph, weights, opset=opset)
+        onnx.checker.check_model(model, full_check=True)
+        if opset in (18, 20, RUNTIME):
+            inputs = {f"x{i}": np.ones((2, *shape), np.float32) for i, shape in enumerate(drawn.shapes)}
+            first = session(made(graph, weights)).run(None, inputs)
+            np.testing.assert_allclose(session(model).run(None, inputs)[0], first[0], rtol=1e-5, atol=1e-6)
+
+    all_are_valid()
+
+
+RUNTIME = min(LATEST, 23)
+"""An opset that the oldest supported ONNX Runtime of this onnx runs without a warning."""
+
+
+@pytest.mark.parametrize("opset", [-1, 16, LATEST + 1, 10**9])
+def test_an_opset_that_cannot_be_checked_is_refused(opset: int) -> None:
+    with pytest.raises(ArchError, match=f"opset {opset}") as caught:
+        made(small_network(), opset=opset)
+    assert caught.value.diagnostics[0].code == "E0805"
+    assert f"17 to {LATEST}" in str(caught.value.diagnostics[0].help)
 
 
 def test_outputs_may_share_a_value_or_be_an_input() -> None:
@@ -133,7 +205,7 @@ def test_outputs_may_share_a_value_or_be_an_input() -> None:
         builder.output(value, name)
     graph, sample = verify(builder.build()), images(2)
     weights = weights_module.random(graph)
-    data, _ = build_model(graph, weights)
+    data = made(graph, weights)
     onnx.checker.check_model(data, full_check=True)
     names = [output.name for output in graph.outputs]
     found = dict(zip(names, session(data).run(names, {"image": sample}), strict=True))
@@ -145,8 +217,7 @@ def test_weights_are_stored_as_they_are() -> None:
     graph = small_network()
     weights = weights_module.random(graph)
     found = {
-        t.name: onnx.numpy_helper.to_array(t)
-        for t in onnx.load_from_string(build_model(graph, weights)[0]).graph.initializer
+        t.name: onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(made(graph, weights)).graph.initializer
     }
     np.testing.assert_array_equal(found["fc.weight"], weights["fc.weight"])
     gain = weights["bn1.weight"] / np.sqrt(weights["bn1.running_var"] + 1e-5)
@@ -176,15 +247,122 @@ def test_weights_that_are_not_finite_when_folded_are_refused(name: str, factor: 
     weights["bn1.weight"] += 10
     weights[name] *= np.float32(factor)
     with pytest.raises(ArchError, match="`conv1` with its BatchNorm") as caught:
-        build_model(graph, weights)
+        made(graph, weights)
     assert caught.value.diagnostics[0].code == "E0814"
 
 
-def test_weights_that_no_file_can_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MAX_BYTES", 100)
-    with pytest.raises(ArchError, match="more than an ONNX file can hold") as caught:
+def test_more_weights_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_memory", lambda: 100)
+    with pytest.raises(ArchError, match="there is room for 100") as caught:
         compile_graph(small_network(), "onnx", Request())
     assert caught.value.diagnostics[0].code == "E0813"
+
+
+# ---- weights in a second file ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> archlang.Net:
+    """A net whose weights are more than one file may hold: 1 kB."""
+    monkeypatch.setattr(model, "MAX_BYTES", 1000)
+    return archlang.loads("""
+net Large:
+  default conv(norm=bn, act=relu)
+  input image 3x8x8
+  conv(40, 3) * 2
+  gap -> linear(5)
+  output _ as y
+""")
+
+
+def test_weights_of_more_than_2_gb_stand_beside_the_model(large: archlang.Net, tmp_path: Path) -> None:
+    weights, x = weights_module.random(large.graph), images(3)
+    large.to_onnx(tmp_path / "m.onnx", weights)
+    assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "m.onnx.data"}
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
+    outside = {
+        tensor.name: {entry.key: entry.value for entry in tensor.external_data}
+        for tensor in onnx.load(tmp_path / "m.onnx", load_external_data=False).graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+    assert set(outside) == {"conv1.weight", "conv2.weight"}
+    assert all(facts["location"] == "m.onnx.data" for facts in outside.values())
+    assert all(int(facts["offset"]) % 4096 == 0 for facts in outside.values())
+    assert int(outside["conv2.weight"]["length"]) == 4 * 40 * 40 * 9
+    (found,) = session(str(tmp_path / "m.onnx")).run(None, {"image": x})
+    np.testing.assert_allclose(found, reference.run(large.graph, weights, x)["y"], atol=1e-5)
+
+
+def test_the_second_file_holds_what_one_file_would(large: archlang.Net, tmp_path: Path) -> None:
+    weights = weights_module.random(large.graph)
+    large.to_onnx(tmp_path / "m.onnx", weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "MAX_BYTES", 10**9)
+        large.to_onnx(tmp_path / "one.onnx", weights)
+    assert not (tmp_path / "one.onnx.data").exists()
+    two, one = (
+        {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / name).graph.initializer}
+        for name in ("m.onnx", "one.onnx")
+    )
+    assert two.keys() == one.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(two[name], array)
+
+
+@pytest.mark.parametrize("broken", ["conv1", "conv2"])
+def test_two_files_are_written_whole_or_not_at_all(large: archlang.Net, tmp_path: Path, broken: str) -> None:
+    weights = weights_module.random(large.graph)
+    weights[f"{broken}.weight"] = weights[f"{broken}.weight"] * np.float32(1e38)
+    weights[f"bn{broken[-1]}.weight"] = weights[f"bn{broken[-1]}.weight"] + 100
+    (tmp_path / "m.onnx").write_bytes(b"old")
+    with pytest.raises(ArchError, match="not finite"):
+        large.to_onnx(tmp_path / "m.onnx", weights)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"m.onnx": b"old"}
+
+
+def test_a_model_that_cannot_be_placed_leaves_no_weights_behind(large: archlang.Net, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").mkdir()
+    with pytest.raises(ArchError, match="cannot write"):
+        large.to_onnx(tmp_path / "m.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+# ---- BatchNorm kept --------------------------------------------------------------------------------------------------
+
+
+def test_batch_norm_is_kept_on_demand() -> None:
+    """All arrays are there as they are, under the names of the state dict."""
+    graph, x = archlang.load("zoo:resnet_cifar:r20").graph, np.ones((2, 3, 32, 32), np.float32)
+    weights = weights_module.random(graph)
+    data = made(graph, weights, keep_bn=True)
+    found = onnx.load_from_string(data)
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in found.graph.initializer}
+    assert Counter(node.op_type for node in found.graph.node)["BatchNormalization"] == 19
+    for name, array in weights.items():
+        np.testing.assert_array_equal(arrays[name], array)
+    name = session(data).get_inputs()[0].name
+    kept, folded = (session(d).run(None, {name: x})[0] for d in (data, made(graph, weights)))
+    np.testing.assert_allclose(kept, folded, rtol=1e-4, atol=1e-4 * np.abs(folded).max())
+
+
+def test_an_array_is_not_copied_on_its_way_into_the_file() -> None:
+    graph = small_network()
+    weights = weights_module.random(graph)
+    built = model.build_model(graph, weights, keep_bn=True)
+    for name in ("conv1.weight", "fc.weight", "bn1.running_mean"):
+        (buffer,) = built.initializers[name].buffers()
+        assert np.shares_memory(np.frombuffer(buffer, np.float32), weights[name])
+
+
+def test_a_large_product_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts together are what the whole is."""
+    graph = small_network()
+    weights = weights_module.random(graph)
+    whole = made(graph, weights)
+    monkeypatch.setattr(lowering, "_PART", 60)
+    parts = list(model.build_model(graph, weights).initializers["conv1.weight"].buffers())
+    assert len(parts) == 4
+    assert made(graph, weights) == whole
 
 
 def test_without_onnx_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

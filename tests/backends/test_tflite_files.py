@@ -35,7 +35,7 @@ from archlang.ops.activation import (
 from archlang.ops.base import Op
 from archlang.ops.conv import Conv2d, Linear
 from archlang.ops.join import Add, Concat, Mul
-from archlang.ops.norm import BatchNorm, LocalResponseNorm
+from archlang.ops.norm import BatchNorm, L2Norm, LocalResponseNorm
 from archlang.ops.pool import GlobalAvgPool
 from archlang.ops.shape import Flatten, Subsample, Zero
 from archlang.source import Source, Span
@@ -152,12 +152,15 @@ def _refused(graph: Graph, **request: Any) -> str:
     return str(caught.value)
 
 
-def test_op_that_tflite_lacks_is_refused_where_it_stands() -> None:
-    builder = Builder("Lrn")
-    builder.output(builder.add(LocalResponseNorm(4), builder.input(8, 4, 4), span=HERE))
+@pytest.mark.parametrize(
+    ("op", "reason"), [(LocalResponseNorm(4), "must be odd"), (L2Norm(1e-3), "must not be larger")], ids=str
+)
+def test_op_that_tflite_lacks_is_refused_where_it_stands(op: Op, reason: str) -> None:
+    builder = Builder("Refused")
+    builder.output(builder.add(op, builder.input(8, 4, 4), span=HERE))
     message = _refused(builder.build())
     assert "E0803" in message
-    assert "must be odd" in message
+    assert reason in message
     assert "net.arch:1:1" in message
 
 

@@ -23,18 +23,19 @@ from archlang.ops.activation import (
     LeakyRelu,
     Relu,
     Relu6,
+    Rescale,
     Sigmoid,
     Softmax,
     Swish,
     Tanh,
 )
 from archlang.ops.attention import Attention, ClassToken, PosEmbed
-from archlang.ops.conv import Conv2d, Linear
+from archlang.ops.conv import Conv2d, ConvTranspose2d, Linear, RadialBasis
 from archlang.ops.join import Add, Concat, Mean, Mul
-from archlang.ops.norm import BatchNorm, LayerNorm, LocalResponseNorm, Scale
+from archlang.ops.norm import BatchNorm, L2Norm, LayerNorm, LocalResponseNorm, Scale
 from archlang.ops.pool import AvgPool2d, GlobalAvgPool, MaxPool2d
 from archlang.ops.regularize import Dropout, DropPath
-from archlang.ops.shape import Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
+from archlang.ops.shape import Crop, Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 from tests.backends import reference, tflite_integer
 from tests.backends.tflite_dump import parse
 from tests.backends.tflite_run import Kernels, channels_last, compile_tflite, interpreter, run_tflite, stored
@@ -179,7 +180,10 @@ def test_padded_max_pool_of_values_that_may_be_negative_or_not(pad: tuple[int, i
 
 IMAGE, SEQUENCE, VECTOR = (8, 5, 7), (5, 8), (9,)
 ELEMENTWISE = [Relu(), Relu6(), LeakyRelu(0.1), Sigmoid(), Tanh(), Swish(), HardSigmoid(), HardSwish(), Gelu()]
-ANYWHERE = [*ELEMENTWISE, Softmax(), BatchNorm(), LayerNorm(), Scale(0.3), Slice(2, 5), Zero(), Flatten(), Dropout(0.5)]
+ANYWHERE = [
+    *[*ELEMENTWISE, Rescale(-0.3), Softmax(), BatchNorm(), LayerNorm(), L2Norm(), Scale(0.3)],
+    *[Slice(2, 5), Zero(), Flatten(), Dropout(0.5)],
+]
 IMAGES = [
     GlobalAvgPool(),
     Shuffle(2),
@@ -197,6 +201,11 @@ IMAGES = [
     Shift(3),
     Zero(2),
     Tokens(),
+    Tokens(4),
+    Crop(3, 4),
+    ConvTranspose2d(6),
+    ConvTranspose2d(4, (3, 3), (2, 2), (1, 1)),
+    ConvTranspose2d(5, (3, 2), (1, 1), bias=False),
     DropPath(0.2),
 ]
 SEQUENCES = [Linear(7), Linear(3, bias=False), GlobalAvgPool(), Take(0), Take(3), ClassToken(), PosEmbed()]
@@ -279,9 +288,9 @@ _STEPS: list[Op] = [
     *[MaxPool2d((3, 3), (2, 2), (1, 1, 1, 1)), AvgPool2d((3, 3), (1, 1), (1, 1, 1, 1)), GlobalAvgPool(), Softmax()],
     *[AvgPool2d((2, 2), (2, 2), ceil=True), Slice(0, 3), Shuffle(2), Upsample(2), Subsample(2), Shift(1), Zero()],
     *[Flatten(), Linear(7), Linear(5, bias=False), Tokens(), Take(0), ClassToken(), PosEmbed(), Attention(1)],
-    *[LayerNorm(), Dropout(0.5)],
+    *[Rescale(0.4), RadialBasis(3), LayerNorm(), L2Norm(), Dropout(0.5), Tokens(2)],
 ]
-_JOINS: list[Op] = [Add(), Mul(), Mean(), Concat()]
+_JOINS: list[Op] = [Add(), Mul(), Mean(), Concat(), Concat("tokens")]
 
 
 @st.composite

@@ -154,6 +154,13 @@ def _pad(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, val
     return np.pad(values[0], values[1], constant_values=empty)
 
 
+def _depth_to_space(op: FileOperator, values: Sequence[Array]) -> Array:
+    x, block = values[0], op.options["blockSize"]
+    batch, height, width, channels = x.shape
+    table = x.reshape(batch, height, width, block, block, channels // block**2)
+    return table.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * block, width * block, channels // block**2)
+
+
 def _slice(op: FileOperator, values: Sequence[Array]) -> Array:
     return values[0][tuple(slice(b, b + n) for b, n in zip(values[1], values[2], strict=True))]
 
@@ -176,6 +183,7 @@ _STEPS: dict[str, Rule] = {
     "RESHAPE": _moved(lambda op, values: values[0]),
     "TRANSPOSE": _moved(lambda op, values: values[0].transpose(values[1])),
     "CONCATENATION": _moved(lambda op, values: np.concatenate(values, axis=op.options["axis"])),
+    "DEPTH_TO_SPACE": _moved(_depth_to_space),
     "SLICE": _moved(_slice),
     "STRIDED_SLICE": _moved(_strided_slice),
     "RESIZE_NEAREST_NEIGHBOR": _moved(_nearest),

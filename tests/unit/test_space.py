@@ -108,7 +108,7 @@ def test_a_candidate_prints_as_source_with_the_same_network(spec: str, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [*SPACES, "zoo:nasbench201"])
+@pytest.mark.parametrize("spec", [*SPACES, "zoo:nasbench201", "zoo:ofa_mbv3"])
 def test_a_thousand_candidates_print_as_source(spec: str) -> None:
     found, rng = load_or_default(spec), Random(7)
     for _ in range(1000):
@@ -125,6 +125,21 @@ def test_the_nas_bench_201_space() -> None:
     found = Space(archlang.load("zoo:nasbench201").value)
     assert (found.decisions, found.size) == (6, 15_625)
     assert found.misfits() == []
+
+
+@pytest.mark.slow
+def test_the_once_for_all_space() -> None:
+    """25 resolutions; in each of five stages two to four blocks, each with one of nine kinds (arXiv:1908.09791)."""
+    found = load_search("zoo:ofa_mbv3").space
+    assert found.decisions == 1 + 5 * (1 + 2 * 4)
+    assert found.size == 25 * (9**2 + 9**3 + 9**4) ** 5
+
+
+def test_candidates_of_once_for_all_print_as_source() -> None:
+    found, rng = load_search("zoo:ofa_mbv3").space, Random(5)
+    for _ in range(5):
+        picks = found.sample(rng)
+        assert archlang.loads(found.source(picks, "Found")).graph.digest == found.graph(picks).digest
 
 
 @pytest.mark.parametrize("text", [text for text, _, _ in COUNTED])

@@ -15,7 +15,7 @@ from archlang.errors import ArchError
 from archlang.lower import LIBRARY
 from archlang.source import Source
 from archlang.syntax import format_text, generate, parse, tree
-from archlang.syntax.explain import parser as lark_parser
+from archlang.syntax.generate import parser as lark_parser
 from archlang.syntax.lalr import TABLES
 from archlang.syntax.parser import scan_comments
 from archlang.syntax.printer import print_expr

@@ -34,9 +34,10 @@ SCALE = 1e-4
 class Case:
     """A net beside its reference.
 
-    spec: of ours. build: makes the reference. size: of the image at which numbers are compared, small to be quick
-    (0: the net's own); ours is lowered at that size by `overrides`. adapt: for layers that the two hold differently.
-    output: picks the tensor out of what the reference returns. params, macs: compared unless switched off.
+    spec: of ours. build: makes the reference. overrides: of our net where numbers are compared, such as a small image
+    to be quick. adapt: for layers that the two hold differently or evaluate in another order. output: picks the tensor
+    out of what the reference returns. macs: compared unless switched off. gain: a factor of all matrices and kernels;
+    hundreds of residual blocks overflow with the usual one.
     """
 
     spec: str
@@ -45,6 +46,7 @@ class Case:
     adapt: Adapt | None = None
     output: Callable[[Any], Tensor] | None = None
     macs: bool = True
+    gain: float = 1.0
 
     def __str__(self) -> str:
         return self.spec
@@ -55,22 +57,40 @@ def assert_same_cost(case: Case) -> None:
     net = archlang.load(case.spec)
     total = net.cost().total
     with torch.device("meta"):
-        reference = case.build().eval()
+        reference = case.build().eval().to("meta")
     assert total.params == trainable(reference), f"{case}: parameters"
     if case.macs:
         assert total.macs == macs(reference, *_inputs(net.graph, "meta")), f"{case}: MACs"
 
 
-def assert_same_numbers(case: Case) -> None:
-    """With the reference's weights the outputs agree, on random images."""
+def assert_same_numbers(case: Case, auxiliary: bool = False) -> None:
+    """With the reference's weights the outputs agree, on random images. auxiliary: those of training mode, but with
+    the running statistics and without dropout, so that they are comparable."""
     net = archlang.load(case.spec, **dict(case.overrides or {}))
-    reference = randomised(case.build(), seed=1)
+    reference = randomised(case.build(), seed=1, gain=case.gain)
     inputs = _inputs(net.graph, "cpu")
     layers = in_order(reference, *inputs)
     weights = matched(net.graph, case.adapt(layers) if case.adapt else layers)
+    ours = net.to_torch(weights).eval()
+    if auxiliary:
+        _with_auxiliary(reference)
+        _with_auxiliary(ours)
     with torch.no_grad():
-        expected = (case.output or _first)(reference(*inputs))
-        found = _first(net.to_torch(weights).eval()(*inputs))
+        expected = _all((case.output or _first)(reference(*inputs)))
+        found = _all(ours(*inputs))
+    for wanted, seen in zip(expected, found, strict=auxiliary):
+        _assert_near(case, wanted, seen)
+
+
+def _with_auxiliary(module: nn.Module) -> None:
+    """Training mode, but for the layers that then compute something else."""
+    module.train()
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.Dropout):
+            layer.eval()
+
+
+def _assert_near(case: Case, expected: Tensor, found: Tensor) -> None:
     assert expected.shape == found.shape
     scale = float(expected.abs().max())
     assert np.isfinite(scale), f"{case}: the reference's output is not finite"
@@ -89,12 +109,14 @@ def macs(module: nn.Module, *inputs: Tensor) -> int:
     def count(layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> None:
         nonlocal counted
         weight: Any = layer.weight
+        if isinstance(layer, nn.ConvTranspose2d):  # every input value meets its channel's whole kernel
+            counted += args[0].numel() * weight[0].numel()
+            return
         fan = weight.numel() // y.shape[1] if weight.ndim == 4 else weight.shape[1]
         counted += y.numel() * fan
 
-    handles = [
-        layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
+    kinds = nn.Conv2d | nn.Linear | nn.ConvTranspose2d
+    handles = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, kinds)]
     try:
         with torch.no_grad():
             module(*inputs)
@@ -104,8 +126,11 @@ def macs(module: nn.Module, *inputs: Tensor) -> int:
     return counted
 
 
-def randomised(module: nn.Module, seed: int) -> nn.Module:
-    """The module in evaluation mode, its constant arrays (biases, BatchNorm's weights and statistics) random."""
+def randomised(module: nn.Module, seed: int, gain: float = 1.0) -> nn.Module:
+    """The module in evaluation mode, its arrays (BatchNorm's weights and statistics too) random.
+
+    gain: a factor of all matrices and kernels.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in [*module.named_parameters(), *module.named_buffers()]:
@@ -118,7 +143,7 @@ def randomised(module: nn.Module, seed: int) -> nn.Module:
                 value.add_(noise)
             else:
                 fan_in = value.numel() / value.shape[0]
-                value.copy_(torch.randn(value.shape, generator=generator) * (2.0 / fan_in) ** 0.5)
+                value.copy_(torch.randn(value.shape, generator=generator) * gain * (2.0 / fan_in) ** 0.5)
     return module.eval()
 
 
@@ -192,6 +217,14 @@ def _inputs(graph: Graph, device: str) -> tuple[Tensor, ...]:
     if device == "meta":
         return tuple(torch.empty(1, *shape, device="meta") for shape in shapes)
     return tuple(torch.randn(2, *shape, generator=generator) for shape in shapes)
+
+
+def _all(output: Any) -> list[Tensor]:
+    """The tensors of an output, in order."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output
+    return [tensor for part in parts for tensor in _all(part)]
 
 
 def _first(output: Any) -> Tensor:

@@ -34,8 +34,16 @@ def timm() -> Any:
 
 @cache
 def pytorchcv() -> Any:
-    """`get_model(name)` of pytorchcv."""
+    """`get_model(name)` of pytorchcv, one of whose models imports torchvision."""
+    torchvision()
     return pytest.importorskip("pytorchcv.model_provider").get_model
+
+
+@cache
+def once_for_all() -> Any:
+    """OFAMobileNetV3 of mit-han-lab's package `ofa`, which imports torchvision."""
+    torchvision()
+    return pytest.importorskip("ofa.imagenet_classification.elastic_nn.networks").OFAMobileNetV3
 
 
 _LIBRARIES: list[Any] = []

@@ -22,8 +22,6 @@ def _of(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 CASES = [
     Case("zoo:efficientnet:b0", _of("efficientnet_b0"), {"res": 64}),
-    Case("zoo:vgg:v11", _of("vgg11")),
-    Case("zoo:squeezenet", _of("squeezenet1_1")),
 ]
 
 

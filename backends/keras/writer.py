@@ -1,0 +1,288 @@
+"""The lines of a function: of a block, or of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from archlang.backends.keras.layer import Given, KerasLayer, Site, Step
+from archlang.backends.keras.layout import Applied, Term, lines, text, too_long
+from archlang.backends.keras.names import local, quoted, safe
+from archlang.backends.keras.variables import Variables
+from archlang.backends.pytorch.body import Attribute, Value
+from archlang.backends.pytorch.formulas import Formula
+from archlang.backends.pytorch.layer import Argument, Layer
+from archlang.backends.pytorch.layout import INDENT, Call, Expression, Keyword, fits, laid_out
+from archlang.backends.pytorch.nesting import bypass
+from archlang.backends.pytorch.plan import ClassPlan, Option, Slot
+
+_COUNTERS = ("i", "j", "k")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the function makes. training: values that auxiliary outputs alone need, and are made where those are asked
+    for. names: of auxiliary outputs. returned: whether the function returns its one value as soon as it is made."""
+
+    values: tuple[Value, ...]
+    auxiliary: tuple[Value, ...] = ()
+    names: Mapping[Value, str] | None = None
+    returned: bool = True
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """An item of the body. option, training: the conditions under which it runs."""
+
+    item: int
+    option: Option | None
+    training: bool
+
+
+class Writer:
+    """functions: class name -> the function's name. prefix: of layer names, `{name}-` in a block."""
+
+    def __init__(
+        self, plan: ClassPlan, inputs: Sequence[str], results: Results, functions: Mapping[str, str], prefix: str
+    ) -> None:
+        self.plan, self.body, self.results = plan, plan.body, results
+        self.functions, self.prefix = functions, prefix
+        self.slots = dict(_accesses(plan.body.attributes))
+        part = {i: option for option in plan.options for i in option.items}
+        training = _training_only(plan, results)
+        self.statements = [_Statement(i, part.get(i), i in training) for i in range(len(self.body.items))]
+        taken = {safe(p.name) for p in plan.parameters} | {safe(n) for n in plan.locals} | set(functions.values())
+        self.variables = Variables(self.body, inputs, self._last_reads(), taken)
+        self.returned = False
+
+    def lines(self) -> list[str]:
+        out: list[str] = []
+        k = 0
+        for (option, training), group in groupby(self.statements, key=lambda s: (s.option, s.training)):
+            count = len(list(group))
+            if option:
+                out += self._optional(k, count, option, INDENT)
+            elif training:
+                out.append(f"{' ' * INDENT}if auxiliary:")
+                out += self._plain(k, count, 2 * INDENT)
+            else:
+                out += self._plain(k, count, INDENT)
+            k += count
+        return out
+
+    def names(self, values: Sequence[Value]) -> list[str]:
+        return [self.variables[value] for value in values]
+
+    # ---- statements ----
+
+    def _last_reads(self) -> dict[Value, int]:
+        """The last statement that reads each value; the number of statements stands for the results."""
+        last = {value: k for k, statement in enumerate(self.statements) for value in self._reads(statement)}
+        last.update(dict.fromkeys((*self.results.values, *self.results.auxiliary), len(self.statements)))
+        return last
+
+    def _reads(self, statement: _Statement) -> tuple[Value, ...]:
+        reads = tuple(dict.fromkeys(self.body.items[statement.item].inputs))
+        option = statement.option
+        if option and statement.item == option.items[-1]:
+            reads += (bypass(self.plan, option),)
+        return reads
+
+    def _plain(self, k: int, count: int, indent: int) -> list[str]:
+        out: list[str] = []
+        for number in range(k, k + count):
+            item, reads = self.statements[number].item, self._reads(self.statements[number])
+            inputs = self._inputs(item)
+            targets = self._targets(number, item, reads)
+            out += self._item(item, inputs, targets, indent, last=number == len(self.statements) - 1)
+        return out
+
+    def _inputs(self, item: int) -> list[str]:
+        return [self.variables[value] for value in self.body.items[item].inputs]
+
+    def _targets(self, k: int, item: int, reads: Sequence[Value]) -> str:
+        names = self.results.names or {}
+        results = range(self.body.items[item].layer.outputs)
+        return ", ".join(self.variables.assign(k, (item, r), reads, names.get((item, r), "")) for r in results)
+
+    def _optional(self, k: int, count: int, option: Option, indent: int) -> list[str]:
+        """A part that some instances leave out: another value then stands in its place."""
+        last = self.statements[k + count - 1]
+        whole = last.item == option.items[-1]
+        other = bypass(self.plan, option)
+        name = self.variables[other] if whole else ""
+        condition = self.formula(option.condition)
+        if whole and count == 1 and (line := self._conditional(k, condition, name, indent)):
+            return [line]
+        before = self._plain(k, count - 1, indent + INDENT)
+        inputs, reads = self._inputs(last.item), self._reads(last)
+        dies = whole and self.variables.last[other] <= k + count - 1
+        target = name if dies else self.variables.fresh(k + count - 1, reads)
+        self.variables.names[(last.item, 0)] = target
+        out = [f"{' ' * indent}{target} = {name}"] if whole and target != name else []
+        out += [f"{' ' * indent}if {condition}:", *before]
+        return out + self._item(last.item, inputs, target, indent + INDENT, last=False)
+
+    def _conditional(self, k: int, condition: str, other: str, indent: int) -> str:
+        """`y = ... if s == 1 else x` where that is a line; else nothing."""
+        item = self.statements[k].item
+        steps = list(self._steps(item, self._inputs(item), other))
+        if len(steps) != 1 or steps[0].condition:
+            return ""
+        line = f"{text(steps[0].term)} if {condition} else {other}"
+        if not fits(f"branch1 = {line}", indent):
+            return ""
+        if self._returns(k):
+            self.returned = True
+            return f"{' ' * indent}return {line}"
+        return f"{' ' * indent}{self._targets(k, item, self._reads(self.statements[k]))} = {line}"
+
+    def _returns(self, k: int) -> bool:
+        """Whether statement k may be the return statement."""
+        value = (self.statements[k].item, 0)
+        return self.results.returned and k == len(self.statements) - 1 and self.results.values == (value,)
+
+    # ---- items ----
+
+    def _item(self, i: int, inputs: Sequence[str], target: str, indent: int, last: bool) -> list[str]:
+        layer, name = self.body.items[i].layer, self.prefix + local(self.body.items[i].name)
+        if layer.kind == "chain":
+            return self._chain(layer, self._slot(i), name, inputs[0], target, indent)
+        steps = list(self._steps(i, inputs, target))
+        if last and self._returns(len(self.statements) - 1) and not steps[-1].condition:
+            self.returned = True
+            return [*self._written(steps[:-1], inputs[0], target, indent), *lines("return ", steps[-1].term, indent)]
+        return self._written(steps, inputs[0], target, indent)
+
+    def _steps(self, i: int, inputs: Sequence[str], target: str) -> Iterator[Step]:
+        layer, name = self.body.items[i].layer, self.prefix + local(self.body.items[i].name)
+        if layer.kind != "chain":
+            yield from self._layer_steps(layer, self._slot(i), name, inputs, target)
+
+    def _slot(self, i: int) -> Slot:
+        """Where the arguments of item i stand in the plan."""
+        item = self.body.items[i]
+        return self.slots[item.name] if item.layer.module else (i,)
+
+    def _layer_steps(
+        self, layer: Layer, slot: Slot, name: str, inputs: Sequence[str], target: str
+    ) -> Iterator[Step]:
+        if layer.module in self.functions and not isinstance(layer, KerasLayer):
+            yield Step(self._function_call(layer, slot, name, inputs))
+            return
+        assert isinstance(layer, KerasLayer), layer.kind
+        given = dict(self._given(layer, slot))
+        yield from layer.steps(Site(given, str(quoted(name)), tuple(inputs), target))
+
+    def _given(self, layer: Layer, slot: Slot) -> Iterator[tuple[str, Given]]:
+        for position, argument in enumerate(layer.arguments):
+            assert isinstance(argument, Argument)
+            yield argument.name, self._argument(argument, (*slot, position))
+        for argument in layer.call_arguments:
+            yield argument.name, self._argument(argument, (*slot, argument.name))
+
+    def _argument(self, argument: Argument, slot: Slot) -> Given:
+        formula = self.plan.formulas[slot]
+        return Given(argument.keyword, self.formula(formula) if formula else None)
+
+    def _function_call(self, layer: Layer, slot: Slot, name: str, inputs: Sequence[str]) -> Call:
+        arguments: list[Expression] = list(inputs)
+        for given in dict(self._given(layer, slot)).values():
+            if given.text is not None:
+                arguments.append(Keyword(safe(given.keyword), given.text) if given.keyword else given.text)
+        if layer.stateful:
+            arguments.append(Keyword("name", quoted(name)))
+        return Call(self.functions[layer.module], tuple(arguments))
+
+    def formula(self, formula: Formula) -> str:
+        return "".join(part if isinstance(part, str) else safe(part[0]) for part in formula.parts)
+
+    # ---- lines ----
+
+    def _written(self, steps: Sequence[Step], source: str, target: str, indent: int) -> list[str]:
+        """Each step as an assignment; one under a condition leaves its input as it is where that does not hold."""
+        out: list[str] = []
+        for step in steps:
+            out += self._assignment(step, source, target, indent)
+            source = target
+        return out
+
+    def _assignment(self, step: Step, source: str, target: str, indent: int) -> list[str]:
+        if not step.condition:
+            return lines(f"{target} = ", step.term, indent)
+        if source == target:
+            return [f"{' ' * indent}if {step.condition}:", *lines(f"{target} = ", step.term, indent + INDENT)]
+        line = f"{target} = {text(step.term)} if {step.condition} else {source}"
+        if fits(line, indent):
+            return [" " * indent + line]
+        first = f"{' ' * indent}{target} = {source}"
+        return [first, f"{' ' * indent}if {step.condition}:", *lines(f"{target} = ", step.term, indent + INDENT)]
+
+    def _chain(
+        self, layer: Layer, slot: Slot, name: str, source: str, target: str, indent: int, depth: int = 0
+    ) -> list[str]:
+        """The members one after the other; members that follow each other alike in a loop."""
+        out: list[str] = []
+        position, members = 0, layer.arguments
+        while position < len(members):
+            counter = _COUNTERS[min(depth, len(_COUNTERS) - 1)]
+            current = target if out else source
+
+            def member(at: int, inner: int, label: str, source: str = current) -> list[str]:
+                return self._member(members[at], (*slot, at), f"{name}-{label}", source, target, inner, depth + 1)
+
+            count = 1
+            looped = member(position, indent + INDENT, f"{{{counter}}}", target)
+            while position + count < len(members) and looped == member(
+                position + count, indent + INDENT, f"{{{counter}}}", target
+            ):
+                count += 1
+            if count > 1 and looped and depth < len(_COUNTERS):
+                out += [f"{' ' * indent}{target} = {current}"] if current != target else []
+                ends = f"{position}, {position + count}" if position else f"{count}"
+                out += [f"{' ' * indent}for {counter} in range({ends}):", *looped]
+            else:
+                count = 1
+                out += member(position, indent, str(position))
+            position += count
+        return out or ([f"{' ' * indent}{target} = {source}"] if source != target else [])
+
+    def _member(
+        self, layer: Layer | Argument, slot: Slot, name: str, source: str, target: str, indent: int, depth: int
+    ) -> list[str]:
+        assert isinstance(layer, Layer)
+        if layer.kind == "chain":
+            return self._chain(layer, slot, name, source, target, indent, depth)
+        return self._written(list(self._layer_steps(layer, slot, name, [source], target)), source, target, indent)
+
+
+def _accesses(attributes: Sequence[Attribute]) -> Iterator[tuple[str, Slot]]:
+    """The slot of every module by the name of the items that call it: those in open containers too."""
+    for attribute in attributes:
+        yield from _contained(attribute.layer, attribute.name, (attribute.name,))
+
+
+def _contained(layer: Layer, name: str, slot: Slot) -> Iterator[tuple[str, Slot]]:
+    if layer.kind not in ("list", "dict"):
+        yield name, slot
+        return
+    keys = [f"[{i}]" for i in range(len(layer.arguments))] if layer.kind == "list" else [f'["{k}"]' for k in layer.keys]
+    for position, (key, inner) in enumerate(zip(keys, layer.arguments, strict=True)):
+        assert isinstance(inner, Layer)
+        yield from _contained(inner, name + key, (*slot, position))
+
+
+def _training_only(plan: ClassPlan, results: Results) -> set[int]:
+    """The items that only auxiliary results need."""
+    if not results.auxiliary:
+        return set()
+    items = plan.body.items
+    live = {item for item, _ in results.values}
+    for i in reversed(range(len(items))):
+        if i in live:
+            live.update(j for j, _ in items[i].inputs)
+    return {i for i in range(len(items)) if i not in live}
+
+
+__all__ = ["Applied", "Results", "Term", "Writer", "laid_out", "replace", "too_long"]
