@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archlang.errors import OutsideError, fail, missing_extra, nearest
+from archlang.errors import fail, missing_extra, nearest
+from archlang.images import SUFFIXES as IMAGE_SUFFIXES
+from archlang.images import opened
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -248,9 +250,6 @@ def _read_idx(spec: str, path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
 
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-
-
 def _from_folder(spec: str, folder: Path, shape: tuple[int, ...] | None) -> Dataset:
     """train/CLASS/*.png and val/CLASS/*.png (or test/); the classes are numbered in the order of their names."""
     _need(folder.is_dir(), spec, f"there is no folder {folder}")
@@ -276,27 +275,21 @@ def _read_folder(
     labels: list[int] = []
     for label, name in enumerate(classes):
         for path in sorted((folder / name).glob("*")):
-            if path.suffix.lower() in _IMAGE_SUFFIXES:
-                images.append(_read_image(spec, path, size))
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                images.append(_read_image(path, size))
                 labels.append(label)
                 same = images[-1].shape == images[0].shape
                 _need(same, spec, f"{path} is not of the size of the others", "give the size: train a network on it")
-    _need(bool(images), spec, f"{folder} holds no images ({', '.join(_IMAGE_SUFFIXES)})")
+    _need(bool(images), spec, f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     return np.stack(images), np.array(labels, np.int64)
 
 
-def _read_image(spec: str, path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+def _read_image(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """An image as (3, H, W); where a size (height, width) is given, its middle of that aspect, resized."""
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise OutsideError("reading folders of images needs Pillow: run  pip install pillow") from error
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise fail("E0902", f"{spec}: {path} is not an image that can be read: {error}") from error
+    image = opened(path)
     if size is not None:
+        from PIL import Image, ImageOps
+
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8).transpose(2, 0, 1)
 

@@ -27,6 +27,11 @@ def predict(model: bytes, x: NDArray[np.float32], threads: int = 1) -> NDArray[n
     return dequantized(np.stack(outputs), result)
 
 
+def input_shape(model: bytes) -> tuple[int, ...]:
+    """The shape of the model's first input, batch first, channels last. Raises as `predict` does."""
+    return tuple(int(size) for size in _interpreter(model, 1).get_input_details()[0]["shape"])
+
+
 def _interpreter(model: bytes, threads: int) -> Any:
     try:
         make, runtime = runner.interpreter_class()
