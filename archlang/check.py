@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,10 +33,14 @@ class Report:
         return not self.errors
 
 
-def check(spec: str) -> Report:
-    """Check SPEC: one net where it names one, else every net and variant of the file; of a folder, every file."""
+def check(spec: str, begin: Callable[[str], None] = lambda name: None) -> Report:
+    """Check SPEC: one net where it names one, else every net and variant of the file; of a folder, every file.
+
+    begin: is told each file or net when its turn comes.
+    """
     if Path(spec).is_dir():
-        return _merged([check(str(path)) for path in sorted(Path(spec).rglob("*.arch"))])
+        return _merged([check(str(path), begin) for path in sorted(Path(spec).rglob("*.arch"))])
+    begin(spec)
     report = Report()
     try:
         _check_spec(split(spec), report)

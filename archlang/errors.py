@@ -168,8 +168,10 @@ def _view(span: Span) -> range:
 
 
 def _seen(span: Span, view: range) -> str:
+    """The line as far as it is shown. What could move a terminal's cursor or turn its letters stands as U+FFFD."""
     line = span.source.line(span.line)
-    return ("…" if view.start else "") + line[view.start : view.stop] + ("…" if view.stop < len(line) else "")
+    text = "".join(char if char.isprintable() or char == "\t" else "\ufffd" for char in line[view.start : view.stop])
+    return ("…" if view.start else "") + text + ("…" if view.stop < len(line) else "")
 
 
 def _underline(span: Span, char: str, view: range) -> str:

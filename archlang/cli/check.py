@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archlang.cli import complete, failures
-from archlang.cli.common import emit_json, import_path_option, json_option
+from archlang.cli.common import console, emit_json, import_path_option, json_option
 from archlang.errors import ArchError, Diagnostic
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def command(ctx: click.Context, specs: tuple[str, ...], as_json: bool, sarif: bo
     """Check SPEC: syntax, names, shapes, `expect` lines; for a space also its size, and that every choice fits."""
     if as_json + sarif + github > 1:
         raise click.UsageError("--json, --sarif and --github exclude each other")
-    reports = [_checked(spec) for spec in specs]
+    reports = _checked(specs)
     errors = [error for report in reports for error in report.errors]
     if as_json:
         emit_json(document(reports))
@@ -39,10 +41,16 @@ def command(ctx: click.Context, specs: tuple[str, ...], as_json: bool, sarif: bo
     ctx.exit(failures.WRONG_INPUT if errors else 0)
 
 
-def _checked(spec: str) -> Report:
+def _checked(specs: Sequence[str]) -> list[Report]:
+    """Checked one after the other; where many files wait, a terminal shows whose turn it is."""
     from archlang.check import check
 
-    return check(spec)
+    if not (sys.stderr.isatty() and any(Path(spec).is_dir() for spec in specs)):
+        return [check(spec) for spec in specs]
+    from rich.markup import escape
+
+    with console(stderr=True).status("checking") as status:
+        return [check(spec, lambda name: status.update(f"checking {escape(name)}")) for spec in specs]
 
 
 def document(reports: Sequence[Report]) -> dict[str, Any]:

@@ -171,11 +171,10 @@ class _Explorer:
         if len(group) == 1 and self._is_plain(group[0], opened, owners, under[group[0]]):
             return sum(trace is not None for trace in under[group[0]])
         owned = {key for key in opened if owners[key] & set(group)}
-        combinations = list(product(*(range(self._decision(key).count) for key in group)))
-        if len(combinations) > MAX_JOINT:
+        if prod(self._decision(key).count for key in group) > MAX_JOINT:
             raise fail("E0505", "too many decisions depend on each other to be counted", self._decision(group[0]).span)
         total = 0
-        for picks in combinations:
+        for picks in product(*(range(self._decision(key).count) for key in group)):
             chosen = {**fixed, **dict(zip(group, picks, strict=True))}
             trace = self._try(chosen)
             if trace is None:
