@@ -230,7 +230,7 @@ _TRANSPOSE_PARAMS = (
 
 
 def _emit_conv_transpose(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
-    """Transposed convolution, then norm, then act; a bias exactly where there is no norm, unless `bias` says otherwise."""
+    """Transposed convolution, then norm, then act; a bias where there is no norm, unless `bias` says otherwise."""
     if given["bias"] is None:
         given = {**given, "bias": given["norm"] is None}
     values = _attributes(conv.ConvTranspose2d, given, span)

@@ -37,7 +37,8 @@ class Lowered:
 
     @cached_property
     def graph(self) -> Graph:
-        return dead_code(flatten(self.region, self.outputs, self.region.name, self.doc))
+        with paused():
+            return dead_code(flatten(self.region, self.outputs, self.region.name, self.doc))
 
 
 @deep(None)

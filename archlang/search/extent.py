@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from archlang.errors import ArchError, Diagnostic, Label, fail
 from archlang.lower import Decision
-from archlang.lower.proof import Finding, fault, place_of, prove
+from archlang.lower.proof import fault, prove
 from archlang.lower.values import show
+from archlang.lower.ways import Finding, place_of
 from archlang.source import Span
 from archlang.syntax.printer import print_expr
 
