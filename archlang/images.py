@@ -49,6 +49,8 @@ def found(path: Path) -> list[Path]:
         return paths
     if not path.is_file():
         raise fail("E0605", f"there is no file {path}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise fail("E0606", f"{path} is no image by its name: images end with {', '.join(SUFFIXES)}")
     return [path]
 
 

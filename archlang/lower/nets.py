@@ -24,7 +24,7 @@ from archlang.syntax import tree
 
 @dataclass(frozen=True)
 class Lowered:
-    """An elaborated net. trace: the decisions that it read, key -> picked index, in order.
+    """An elaborated net. trace: the decisions that it read, key -> picked index, in order. steps: the work that it took.
 
     The Graph is made at its first use: counting a space's decisions takes none.
     """
@@ -34,6 +34,7 @@ class Lowered:
     doc: str
     trace: Mapping[str, int]
     expectations: tuple[tuple[tree.Expect, Scope | Module], ...]
+    steps: int
 
     @cached_property
     def graph(self) -> Graph:
@@ -210,7 +211,7 @@ def _elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Sessio
         raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
     region = body.region(net.name, [tensor for _, tensor in body.outputs])
     outputs = tuple(name for name, _ in body.outputs)
-    return Lowered(region, outputs, doc_of(net.module, net.decl), session.trace, tuple(body.expectations))
+    return Lowered(region, outputs, doc_of(net.module, net.decl), session.trace, tuple(body.expectations), session.steps)
 
 
 METRICS = ("params", "macs", "flops", "activation_bytes", "peak_memory")

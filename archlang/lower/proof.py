@@ -65,6 +65,7 @@ class Proof:
     """findings: errors that candidates really have, with their picks. proved: no other combination breaks.
 
     size: how many candidates, told apart by the decisions that they read; None where that needs too much work.
+    weight: the largest product, over the candidates, of the numbers of alternatives of their decisions, or more.
     keys: every decision that some candidate reads, in the order of the source as far as it was met.
     """
 
@@ -72,6 +73,7 @@ class Proof:
     proved: bool
     size: int | None
     keys: tuple[str, ...]
+    weight: int | None = None
 
 
 def _defined(stmt: tree.Assign | tree.Flow | tree.Input) -> list[tree.Name]:
@@ -353,8 +355,10 @@ def _deep_stack() -> Iterator[None]:
 def _concluded(session: Ways, outcomes: list[Outcome], net: NetValue, args: Mapping[str, Value]) -> Proof:
     findings = tuple(session.findings.values())
     real = tuple(found for found in findings if not found.picks or fault(net, args, found.picks, session.memo))
-    size = None if len(real) < len(findings) else _size(session, outcomes, net, args)
-    return Proof(real, len(real) == len(findings), size, tuple(session.met))
+    counted = _counted(session, outcomes, net, args)
+    size = None if counted is None or len(real) < len(findings) else sum(outcome.count for outcome in counted)
+    weight = max((outcome.weight for outcome in counted or outcomes), default=1)
+    return Proof(real, len(real) == len(findings), size, tuple(session.met), weight)
 
 
 def fault(net: NetValue, args: Mapping[str, Value], picks: Mapping[str, int], memo: Memo) -> ArchError | None:
@@ -366,15 +370,13 @@ def fault(net: NetValue, args: Mapping[str, Value], picks: Mapping[str, int], me
     return None
 
 
-def _size(session: Ways, outcomes: list[Outcome], net: NetValue, args: Mapping[str, Value]) -> int | None:
-    """How many ways there are: exact once every decision that is read again is remembered."""
+def _counted(session: Ways, outcomes: list[Outcome], net: NetValue, args: Mapping[str, Value]) -> list[Outcome] | None:
+    """Outcomes whose counts are exact: every decision that is read again is remembered."""
     shared = frozenset(session.again) | session.remember
     if prod(session.memo.decisions[key].count for key in shared) > MAX_SHARED:
         return None
-    if shared != session.remember:
-        session = Ways(session.memo, shared, MAX_WORK)
-        counted = _all(session, net, args)
-        if counted is None or not session.again <= shared:
-            return None
-        outcomes = counted
-    return sum(outcome.count for outcome in outcomes)
+    if shared == session.remember:
+        return outcomes
+    session = Ways(session.memo, shared, MAX_WORK)
+    counted = _all(session, net, args)
+    return counted if session.again <= shared else None

@@ -61,6 +61,7 @@ class Outcome:
     """One result of a piece of the program, merged from all ways that lead to an equal one.
 
     picks: those of one of the ways. touched: decisions that some way read. count: how many ways.
+    weight: the largest product, over the ways, of the numbers of alternatives of their decisions.
     tracked: decisions that must be remembered.
     """
 
@@ -71,6 +72,7 @@ class Outcome:
     touched: frozenset[str]
     tracked: Mapping[str, int]
     count: int
+    weight: int = 1
 
     @property
     def ops(self) -> int:
@@ -94,7 +96,7 @@ class Path:
         self.trail, self.outer, self.position = trail, outer, 0
         self.picks = dict(start.picks)
         self.conflicts, self.touched = start.conflicts, start.touched
-        self.tracked, self.count = start.tracked, start.count
+        self.tracked, self.count, self.weight = start.tracked, start.count, start.weight
 
     def chain(self) -> Iterator[Path]:
         path: Path | None = self
@@ -108,7 +110,7 @@ class Path:
             self.conflicts |= frozenset(clashes)
 
     def outcome(self, value: Value, state: State | None) -> Outcome:
-        return Outcome(value, state, self.picks, self.conflicts, self.touched, self.tracked, self.count)
+        return Outcome(value, state, self.picks, self.conflicts, self.touched, self.tracked, self.count, self.weight)
 
 
 class Ways(Session):
@@ -197,6 +199,7 @@ class Ways(Session):
         path.touched |= found.touched
         path.tracked = found.tracked
         path.count *= found.count
+        path.weight *= found.weight
         return found
 
     @property
@@ -242,6 +245,7 @@ class Ways(Session):
         self._meet(frozenset((key,)))
         path.take({key: index})
         path.touched |= {key}
+        path.weight *= decision.count
         if key in self.remember:
             path.tracked = {**path.tracked, key: index}
         return index
@@ -340,8 +344,12 @@ class Merged:
             self._found[key] = new
             return
         kept = min(old, new, key=lambda outcome: (len(outcome.conflicts), outcome.count == 0, -outcome.ops))
-        touched, count = old.touched | new.touched, old.count + new.count
-        self._found[key] = Outcome(kept.value, kept.state, kept.picks, kept.conflicts, touched, new.tracked, count)
+        self._found[key] = replace(
+            kept,
+            touched=old.touched | new.touched,
+            count=old.count + new.count,
+            weight=max(old.weight, new.weight),
+        )
 
 
 def typed(arguments: Iterable[tuple[str, Value]]) -> Any:

@@ -41,12 +41,14 @@ def alternative(decision: Decision, index: int) -> str:
 @dataclass(frozen=True)
 class Extent:
     """decisions: how many there are under any condition. size: how many candidates fit. errors: of those that do not,
-    each with the decisions that it takes. proved: no other combination breaks."""
+    each with the decisions that it takes. proved: no other combination breaks. weight: no candidate's decisions have
+    more combinations, taken by themselves; None where that is not known."""
 
     decisions: int
     size: int
     errors: tuple[ArchError, ...]
     proved: bool
+    weight: int | None
 
 
 def explore(space: Space) -> Extent:
@@ -57,7 +59,7 @@ def explore(space: Space) -> Extent:
         explorer = _Explorer(space)
         size = explorer.total()
         met |= set(explorer.met)
-    return Extent(len(met), size or 0, errors, proof.proved)
+    return Extent(len(met), size or 0, errors, proof.proved, proof.weight)
 
 
 def _told(space: Space, finding: Finding) -> ArchError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
@@ -91,8 +91,37 @@ class Space:
     # moves
 
     def sample(self, rng: Random) -> Picks:
-        """Every decision that is met, at random."""
+        """Every decision that is met, at random: each of its alternatives is equally likely."""
         return dict(sorted(self._trace({}, rng).items()))
+
+    def uniform(self, rng: Random) -> Picks:
+        """A candidate, each equally likely, however many decisions its alternatives wake.
+
+        Where `sample` takes an operator without parameters as often as one with many, this takes it as seldom as it
+        is. Samples are kept with a probability in proportion to how seldom they come (rejection sampling).
+        Raises ArchError E0505 for a space that is too large to be followed.
+        """
+        bound = self._extent.weight
+        if bound is None:
+            raise fail("E0505", f"`{self.name}` is too large to draw from it evenly", self.net.decl.name.span)
+        while True:
+            picks = self.sample(rng)
+            if rng.random() * bound < self._weight(picks):
+                return picks
+
+    def _weight(self, picks: Mapping[str, int]) -> int:
+        return math.prod(self.memo.decisions[key].count for key in picks)
+
+    def candidates(self) -> Iterator[Picks]:
+        """Every candidate, the first alternatives first; decisions are settled in the order in which they are met."""
+        waiting: list[Picks] = [{}]
+        while waiting:
+            picks = waiting.pop()
+            opened = next((key for key in self.lowered(picks).trace if key not in picks), None)
+            if opened is None:
+                yield dict(sorted(picks.items()))
+            else:
+                waiting += [{**picks, opened: i} for i in reversed(range(self.memo.decisions[opened].count))]
 
     def _trace(self, picks: Mapping[str, int], rng: Random) -> Mapping[str, int]:
         """The active decisions; those that `picks` leaves open are drawn."""

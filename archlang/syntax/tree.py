@@ -20,13 +20,18 @@ def _node(cls: type[Made]) -> type[Made]:
 
     There are 45 node classes, and `dataclass` takes a millisecond for each, at every start of the program.
     """
-    names = ("span", *(name for name in get_annotations(cls) if name not in ("span", "field_names")))
+    kinds = {name: kind for name, kind in get_annotations(cls).items() if name not in _NO_FIELDS}
+    names = ("span", *kinds)
     lines = "".join(f"\n    put(self, {name!r}, {name})" for name in names)
     made: dict[str, Any] = {}
     exec(f"def __init__(self, {', '.join(names)}):{lines}", {"put": object.__setattr__}, made)
     cls.__init__ = made["__init__"]  # type: ignore[method-assign]
     cls.field_names = names
+    cls.child_names = tuple(name for name, kind in kinds.items() if kind not in ("str", "bool"))
     return cls
+
+
+_NO_FIELDS = ("span", "field_names", "child_names")
 
 
 @_node
@@ -35,6 +40,7 @@ class Node:
 
     span: Span
     field_names: ClassVar[tuple[str, ...]]
+    child_names: ClassVar[tuple[str, ...]]
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -52,12 +58,14 @@ class Node:
 
     def children(self) -> Iterator[Node]:
         """The nodes directly below, in the order of the text."""
-        for name in self.field_names[1:]:
+        for name in self.child_names:
             value = getattr(self, name)
             if isinstance(value, Node):
                 yield value
             elif isinstance(value, tuple):
-                yield from (item for item in value if isinstance(item, Node))
+                for item in value:
+                    if isinstance(item, Node):
+                        yield item
 
     def walk(self) -> Iterator[Node]:
         """This node and all below, in the order of the text."""
@@ -65,7 +73,8 @@ class Node:
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            if node.child_names:
+                stack.extend(reversed(list(node.children())))
 
 
 Made = TypeVar("Made", bound=Node)

@@ -27,6 +27,8 @@ def placeholders(graph: Graph, seed: int = 0) -> dict[str, Array]:
 
 
 def _placeholder(name: str, param: Param, twice: NDArray[np.float32]) -> Array:
+    if param.init == "signs":
+        return np.sign(np.resize(twice, param.shape))
     if deviation(param) is None:
         return constant(param)
     spread = (2 / prod(param.shape[1:])) ** 0.5  # He et al., fan in

@@ -15,10 +15,16 @@ from archlang.errors import OutsideError
 from tests.e2e.program import Done, process
 from tests.e2e.program import archlang as run
 
+GROUPS = {"weights": ("import", "show", "check", "diff")}
+"""Commands that only hold others."""
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_json(name: str) -> None:
-    done = run(name, "--help")
+
+@pytest.mark.parametrize(
+    "words",
+    [(name,) for name in COMMANDS if name not in GROUPS] + [(name, inner) for name in GROUPS for inner in GROUPS[name]],
+)
+def test_every_command_has_help_and_json(words: tuple[str, ...]) -> None:
+    done = run(*words, "--help")
     assert done.status == 0
     assert "--json" in done.out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -83,6 +84,16 @@ def test_counting(text: str, decisions: int, size: int) -> None:
     assert (found.decisions, found.size) == (decisions, size)
     assert found.misfits() == []
     assert len(enumerate_all(found)) == size
+    assert len({repr(picks) for picks in found.candidates()}) == size
+
+
+def test_every_candidate_is_equally_likely() -> None:
+    """`skip` wakes nothing and is one of seven; sampled by decision it is one of two."""
+    found, rng = space(net("{skip, conv({4, 8}, {1, 3, 5})}")), Random(5)
+    drawn = Counter(repr(found.uniform(rng)) for _ in range(1400))
+    assert len(drawn) == found.size == 7
+    assert all(150 < count < 250 for count in drawn.values())
+    assert sum(len(found.sample(rng)) == 1 for _ in range(400)) > 150
 
 
 def test_the_mnas_space() -> None:

@@ -1,0 +1,124 @@
+"""Every error code has a case: a golden one, a bad program, or a test that names it. Below, those that no program alone
+brings about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import archlang
+from archlang.backend import Request, compile_graph
+from archlang.codes import CODES
+from archlang.errors import ArchError
+from archlang.ir import parse_graph
+from archlang.ir.types import TensorType
+from archlang.lower.steps import shape_of
+from archlang.ops.base import Op, ShapeError
+from archlang.search import extent
+from archlang.search.space import Space, load_search
+from archlang.source import Source, Span
+from tests.e2e.program import archlang as run
+
+TESTS = Path(__file__).parents[1]
+NET = "net A:\n  input 3x8x8\n  conv({8, 16}, 3)\n"
+
+
+def _named_in(pattern: str) -> set[str]:
+    texts = (path.read_text(encoding="utf-8") for path in TESTS.rglob(pattern))
+    return {code for text in texts for code in re.findall(r"\bE\d{4}\b", text)}
+
+
+def test_every_code_has_a_case() -> None:
+    shown = _named_in("golden/errors/*.arch") | _named_in("golden/syntax/*.txt")
+    assert set(CODES) <= shown | _named_in("test_*.py")
+    assert {code for code, entry in CODES.items() if entry.wrong and code < "E0600"} <= shown
+
+
+@contextmanager
+def refused(code: str, message: str) -> Iterator[None]:
+    with pytest.raises(ArchError) as caught:
+        yield
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.code, message in diagnostic.message) == (code, True), diagnostic
+
+
+def test_an_op_that_accepts_no_shape() -> None:
+    """E0301 is what an op says that has no code of its own for it."""
+
+    class Picky(Op):
+        name: ClassVar[str] = "picky"
+
+        def infer(self, *xs: TensorType) -> TensorType:
+            raise ShapeError("nothing suits `picky`")
+
+    with refused("E0301", "nothing suits"):
+        shape_of(Picky(), [TensorType((3, 8, 8))], Span(Source("a", "picky"), 0, 5))
+
+
+def test_an_alternative_that_is_not_there() -> None:
+    space = Space(archlang.loads(NET).value)
+    (key,) = space.canonical(space.sample(Random(0)))
+    with refused("E0501", "no alternative 2"):
+        space.graph({key: 2})
+
+
+def test_a_search_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.arch").write_text(NET)
+    with refused("E0503", "has no search"):
+        load_search(str(tmp_path / "a.arch"))
+    (tmp_path / "a.arch").write_text(f"{NET}\nsearch quick over A:\n  maximize accuracy\n")
+    with refused("E0503", "has no search `quik`"):
+        load_search(f"{tmp_path / 'a.arch'}:quik")
+
+
+def test_a_space_that_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decisions on which together the existence of another depends, more than may be gone through one by one."""
+    text = "net A:\n  input 3x8x8\n  a = {0, 1}\n  b = {0, 1}\n  if a == b: conv({8, 16}, 3)\n  relu\n"
+    explorer = extent._Explorer(Space(archlang.loads(text).value))
+    assert explorer.count({}, None) == 6
+    monkeypatch.setattr(extent, "MAX_JOINT", 3)
+    with refused("E0505", "too many decisions"):
+        explorer.count({}, None)
+
+
+def test_a_candidate_that_cannot_be_written() -> None:
+    """Tensors cannot be put into the first call of a step that is none."""
+    text = "choice J = {add, concat * 1}\n\nnet A:\n  input 3x8x8\n  relu as h\n  J(h, _)\n"
+    space = Space(archlang.loads(text).value)
+    (key,) = space.canonical(space.sample(Random(0)))
+    assert "add(h, _)" in space.source({key: 0}, "A")
+    with refused("E0506", "cannot be printed"):
+        space.source({key: 1}, "A")
+
+
+def test_a_graph_that_cannot_be_read() -> None:
+    with refused("E0701", "no op `cnov`"):
+        parse_graph(Source("graph", "graph A\n%0 = cnov : 3x8x8 as x\nreturn y=%0\n"))
+
+
+def test_a_backend_that_is_not_there() -> None:
+    graph = archlang.loads(NET).graph
+    with refused("E0801", "coreml"):
+        compile_graph(graph, "coreml", Request())
+
+
+def test_an_option_that_a_backend_has_not() -> None:
+    with refused("E0804", "knows no `batch"):
+        compile_graph(archlang.loads(NET).graph, "pytorch", Request(batch=4))
+
+
+def test_a_model_that_the_runtime_refuses(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    assert "error[E1001]" in run("bench", tmp_path / "m.onnx").err
+
+
+def test_inputs_that_tell_no_range() -> None:
+    with refused("E0811", "all 1"):
+        archlang.loads(NET).compile("tflite", quantize="int8", calibration=np.ones((4, 3, 8, 8), np.float32))
