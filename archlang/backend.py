@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from archlang.errors import fail, nearest
+from archlang.files import Buffer, write_together
 from archlang.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -28,6 +31,14 @@ class Request:
     weights: name -> array, already checked against the graph; None: fresh ones from `seed`, where the target holds any.
     calibration: inputs of the first network input, (N, C, H, W) float32, for int8.
     origin: the spec as the user named it, for headers and metadata.
+    file: the name of the file that will be written, for formats that may keep weights in a second file beside it.
+
+    What only some targets know, `Backend.options`:
+    opset: ONNX's version; None: the backend's own choice. batch: the size of the batch dimension; None: any size.
+    keep_bn: BatchNorms stay nodes of their own, and are not multiplied into the layers before them.
+    init: how the generated source makes fresh weights, one of `INITIALISATIONS`.
+    zero_init: the last BatchNorm of every residual branch starts at 0, as in arXiv:1706.02677, section 5.1.
+    via: who makes the file where it is not the backend itself: `tensorflow`, for TFLite.
     """
 
     weights: Weights | None = None
@@ -35,18 +46,54 @@ class Request:
     calibration: NDArray[np.float32] | None = None
     seed: int = 0
     origin: str = ""
+    file: str = ""
+    opset: int | None = None
+    batch: int | None = None
+    keep_bn: bool = False
+    init: str = "paper"
+    zero_init: bool = False
+    via: str | None = None
+
+
+OPTIONS = ("opset", "batch", "keep_bn", "init", "zero_init", "via")
+"""The fields of a Request that not every backend knows."""
+
+INITIALISATIONS = ("paper", "he", "truncated-normal", "torch")
+"""Of the generated PyTorch: what the network's paper took, or one scheme for every network, or PyTorch's own."""
+
+Pieces = Callable[[], Iterable[Buffer]]
+"""Makes a file's content piece by piece, so that a large one need not be whole in memory."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a backend made. ops: operator name -> count, where the format has operators."""
+    """What a backend made.
 
-    data: bytes
+    content: of the file. ops: operator name -> count, where the format has operators.
+    beside: name -> content of the files that belong in the same folder, for which the content itself has no room.
+    """
+
+    content: bytes | Pieces
     ops: Mapping[str, int] = field(default_factory=dict)
+    beside: Mapping[str, Pieces] = field(default_factory=dict)
+
+    @cached_property
+    def data(self) -> bytes:
+        """The file's content in one piece."""
+        return self.content if isinstance(self.content, bytes) else b"".join(self.content())
+
+    def write(self, path: Path) -> int:
+        """Write the file and those beside it, all of them whole or none. How many bytes they have together."""
+        files = {path.parent / name: pieces() for name, pieces in self.beside.items()}
+        content = (self.content,) if isinstance(self.content, bytes) else self.content()
+        return write_together({**files, path: content})
 
 
 class Backend(Protocol):
-    """A target. suffix: of the file it writes. modes: the quantization modes it knows."""
+    """A target. suffix: of the file it writes. modes: the quantization modes it knows.
+
+    It may also have `options`: those of `OPTIONS` that it knows; none where it has not.
+    """
 
     suffix: str
     modes: tuple[str, ...]
@@ -58,6 +105,7 @@ class Backend(Protocol):
 
 _BUILT_IN = {
     "pytorch": "archlang.backends.pytorch",
+    "keras": "archlang.backends.keras",
     "onnx": "archlang.backends.onnx",
     "tflite": "archlang.backends.tflite",
 }
@@ -87,8 +135,9 @@ def _third_parties() -> EntryPoints:
 
 
 def compile_graph(graph: Graph, target: str, request: Request) -> Artifact:
-    """Compile with the backend `target`, after checking that it knows the quantization mode."""
+    """Compile with the backend `target`, after checking that it knows the quantization mode and the options."""
     backend = get(target)
+    _check_options(backend, target, request)
     if request.quantize not in backend.modes:
         raise fail(
             "E0802",
@@ -96,3 +145,12 @@ def compile_graph(graph: Graph, target: str, request: Request) -> Artifact:
             help="it knows " + ", ".join(f"`{mode}`" for mode in backend.modes),
         )
     return backend.compile(graph, request)
+
+
+def _check_options(backend: Backend, target: str, request: Request) -> None:
+    known = getattr(backend, "options", ())
+    defaults = {field.name: field.default for field in fields(Request)}
+    for option in OPTIONS:
+        if getattr(request, option) != defaults[option] and option not in known:
+            others = ", ".join(f"`{name}`" for name in known) or "none"
+            raise fail("E0804", f"the {target} backend knows no `{option}`", help=f"of such options it knows {others}")

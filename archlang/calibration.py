@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archlang import archives
 from archlang.errors import ArchError, fail, nearest
 from archlang.ir.graph import Graph
 
@@ -22,9 +23,10 @@ def load(path: Path, graph: Graph) -> NDArray[np.float32]:
         raise fail("E0605", f"there is no file {path}")
     if path.suffix not in (".npy", ".npz"):
         raise fail("E0606", f"{path}: calibration inputs are read from .npy or .npz files")
+    archives.check_size(path, "E0607")
     try:
         array = _read(path, graph)
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise fail("E0607", f"{path} is not a whole {path.suffix} file: {error}") from error
     return checked(graph, array, str(path))
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from archlang.cost import NetCost, cost
-from archlang.errors import ArchError, Diagnostic
+from archlang.errors import ArchError, Diagnostic, fail
 from archlang.lower import Lowered, Memo, Module, NetValue, Session, lower, metrics
 from archlang.lower.body import Body
 from archlang.lower.names import check_module
 from archlang.lower.nets import names_of, net_named, required
-from archlang.lower.session import Defaults
+from archlang.lower.session import LIMITS, MAX_STEPS, Defaults
 from archlang.lower.values import Scope
 from archlang.search.space import Space, search_of
 from archlang.spec import Spec, module_of, net_of, split
@@ -22,11 +22,13 @@ from archlang.syntax.printer import print_expr
 
 @dataclass
 class Report:
-    """What `check` found. nets: each that was proved, with its cost. spaces: nets with choices in them."""
+    """What `check` found. nets: each that was proved, with its cost. spaces: nets with choices in them. steps: the work
+    of their elaboration."""
 
     errors: tuple[Diagnostic, ...] = ()
     nets: list[tuple[str, NetCost]] = field(default_factory=list)
     spaces: list[Space] = field(default_factory=list)
+    steps: int = 0
 
     @property
     def ok(self) -> bool:
@@ -72,6 +74,9 @@ def _check_spec(spec: Spec, report: Report) -> None:
         _check_net(net_of(module, spec.name, None), spec.name, memo, report)
         return
     for name in module.nets:
+        if report.steps > MAX_STEPS:
+            _add(report, _too_much(module, name))
+            break
         try:
             found = names_of(module, name)
         except ArchError as error:
@@ -99,9 +104,10 @@ def _check_named(module: Module, name: str, memo: Memo, report: Report) -> None:
 def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
     space = Space(net, memo=memo)
     try:
-        lowered = lower(net, memo=memo)
+        lowered = _lowered(net, memo, report)
     except ArchError as error:
-        for found in space.misfits() or [error]:
+        limit = error.diagnostics[0].code in LIMITS
+        for found in [error] if limit else space.misfits() or [error]:
             _add(report, found)
         return
     if lowered.trace:
@@ -112,6 +118,23 @@ def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
     if not net.args and not net.overrides:
         _expectations(lowered, net.module, report)
     report.nets.append((name, cost(lowered.graph)))
+
+
+def _lowered(net: NetValue, memo: Memo, report: Report) -> Lowered:
+    """The net elaborated; the report counts the work."""
+    try:
+        lowered = lower(net, memo=memo)
+    except ArchError as error:
+        report.steps += MAX_STEPS if error.diagnostics[0].code in LIMITS else MAX_STEPS // 50  # none knows how much
+        raise
+    report.steps += lowered.steps
+    return lowered
+
+
+def _too_much(module: Module, name: str) -> ArchError:
+    message = f"the nets before `{name}` take more than {MAX_STEPS:,} steps to elaborate together"
+    help_ = f"check it by itself: `archlang check {module.source.name}:{name}`"
+    return fail("E0401", message, module.spans.get(name), help=help_)
 
 
 def _check_search(module: Module, item: tree.SearchDef, report: Report) -> None:

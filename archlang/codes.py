@@ -380,6 +380,10 @@ CODES: dict[str, Code] = {
         "a map that does not fit",
         "A line of the map is not `ours = theirs`, or it or a pattern names a layer that is not there.",
     ),
+    "E0613": Code(
+        "no such part",
+        "`freeze` names stages and modules as the state dict does: `layer1`, or `layer1.0` for a part of it.",
+    ),
     # ---- graph text --------------------------------------------------------------------------------------------------
     "E0701": Code("a graph that cannot be read", "The text is not what `archlang ir` prints."),
     # ---- backends ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from archlang.collector import paused
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
 from archlang.memory import FLOAT32, INT8, peak_memory
@@ -53,6 +54,7 @@ class NetCost:
         return cost(self)
 
 
+@paused()
 def cost(graph: Graph) -> NetCost:
     """Cost of the network in evaluation mode, but for the parameters: those of auxiliary heads count."""
     plain = inference(graph) if any(output.aux for output in graph.outputs) else graph

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archlang import archives
 from archlang.errors import fail, missing_extra, nearest
 from archlang.images import SUFFIXES as IMAGE_SUFFIXES
 from archlang.images import opened
@@ -201,6 +202,7 @@ def _digits() -> Dataset:
 
 def _from_npz(spec: str, path: Path, shape: tuple[int, ...] | None) -> Dataset:
     _need(path.is_file(), spec, f"there is no file {path}")
+    archives.check_size(path, "E0902")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in _KEYS if key in archive.files}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    from archlang.transfer import Transfer
+    from archlang.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,50 @@ class Net:
             weights = checked(self.graph, arrays)
         return compile_graph(self.graph, target, Request(weights=weights, origin=self.spec, **request))
 
-    def to_torch_source(self) -> str:
-        """PyTorch source that needs nothing but torch."""
-        return self.compile("pytorch").data.decode()
+    def with_parameters(self, **overrides: Any) -> Net:
+        """The same network with other values of its parameters."""
+        return replace(self, args={**self.args, **specs.values(self.module, overrides)})
 
-    def to_torch(self, weights: Mapping[str, Any] | None = None) -> torch.nn.Module:
-        """The module that the generated source defines, with `weights` loaded where given."""
-        from archlang.backends.pytorch import build_module
+    def to_torch_source(self, init: str = "paper", zero_init: bool = False) -> str:
+        """PyTorch source that needs nothing but torch. init, zero_init: see `backend.Request`."""
+        return self.compile("pytorch", init=init, zero_init=zero_init).data.decode()
 
-        module = build_module(self.to_torch_source(), self.name)
-        if weights is not None:
-            import torch
+    def to_torch(
+        self,
+        weights: Mapping[str, Any] | None = None,
+        *,
+        freeze: str | Sequence[str] = (),
+        init: str = "paper",
+        zero_init: bool = False,
+        **overrides: Any,
+    ) -> torch.nn.Module:
+        """The module that the generated source defines, with `weights` loaded where given.
 
-            from archlang.weights import checked
+        overrides: the net's parameters, for transfer learning: `to_torch(weights, classes=10)` keeps the arrays that
+        fit the changed network; the module's attribute `transfer` says which start anew. Without overrides all must
+        fit. freeze: stages or modules that training leaves as they are, their BatchNorms in evaluation mode.
+        """
+        if overrides:
+            return self.with_parameters(**overrides)._torch(weights, freeze, init, zero_init, partly=True)
+        return self._torch(weights, freeze, init, zero_init, partly=False)
 
-            arrays = checked(self.graph, {name: _array(value) for name, value in weights.items()})
-            state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-            module.load_state_dict(state, strict=False)
-        return module
+    def _torch(
+        self, weights: Mapping[str, Any] | None, freeze: str | Sequence[str], init: str, zero_init: bool, partly: bool
+    ) -> torch.nn.Module:
+        from archlang.backends.pytorch import build_module, prepared
+
+        module = build_module(self.to_torch_source(init, zero_init), self.name)
+        return prepared(module, *self._kept(weights, partly), [freeze] if isinstance(freeze, str) else freeze)
+
+    def _kept(self, weights: Mapping[str, Any] | None, partly: bool) -> tuple[Weights, Transfer | None]:
+        """The arrays for the module, and what became of those that were given."""
+        from archlang.transfer import fitting
+        from archlang.weights import checked
+
+        if weights is None:
+            return {}, None
+        arrays = {name: _array(value) for name, value in weights.items()}
+        return fitting(self.graph, arrays) if partly else (checked(self.graph, arrays), None)
 
     def to_onnx(
         self,

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archlang import archives
 from archlang.errors import fail, missing_extra, nearest
 from archlang.files import write_whole
 from archlang.ir.graph import Graph, Node
 from archlang.ops.base import Param
 from archlang.ops.norm import BatchNorm
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[np.float32]
 Weights = Mapping[str, Array]
@@ -40,7 +45,21 @@ MAX_BYTES = 2**31
 def initial(graph: Graph, seed: int = 0, most: int = MAX_BYTES) -> dict[str, Array]:
     """Fresh weights as training starts from them. Each array depends on the seed and its own name alone. Raises
     ArchError where they take more than `most` bytes."""
-    return {name: _initial(param, _generator(seed, name)) for name, param in _possible(graph, most).items()}
+    params = _possible(graph, most)
+    if is_transformer(graph):
+        params = {name: replace(p, init=_TRANSFORMERS.get(p.init, p.init)) for name, p in params.items()}
+    return {name: _initial(param, _generator(seed, name)) for name, param in params.items()}
+
+
+def is_transformer(graph: Graph) -> bool:
+    """Whether the network normalises its layers and not its batches, as ViT (arXiv:2010.11929) and ConvNeXt
+    (arXiv:2201.03545) do; their weights start as normal numbers of deviation 0.02."""
+    ops = {node.op.name for node, _ in graph.modules()}
+    return "layernorm" in ops and "bn" not in ops
+
+
+_TRANSFORMERS = {"he": "normal", "linear": "normal"}
+"""How a transformer's parameters start that start otherwise in a convolutional network."""
 
 
 def _possible(graph: Graph, most: int = MAX_BYTES) -> dict[str, Param]:
@@ -184,6 +203,7 @@ def _load_torch(path: Path) -> dict[str, Any]:
         import torch
     except ImportError as error:
         raise missing_extra("reading a .pt file", "torch") from error
+    archives.check_size(path, "E0607")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, among them pickle's own
@@ -194,7 +214,18 @@ def _load_torch(path: Path) -> dict[str, Any]:
     tensors = {str(name): value for name, value in _state(state).items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise fail("E0607", f"{path} holds no arrays, but {', '.join(map(str, list(state)[:5])) or 'nothing'}")
-    return {name: value.float().numpy() for name, value in tensors.items()}
+    return {name: _from_torch(path, name, value) for name, value in tensors.items()}
+
+
+def _from_torch(path: Path, name: str, tensor: torch.Tensor) -> Array:
+    """The tensor as an array, unless it is sparse, has no data, or is a small one that says it is huge."""
+    size = 4 * tensor.numel()
+    if size > archives.limit():
+        raise fail("E0607", f"{path}: `{name}` takes {size:,} bytes, and there is room for {archives.limit():,}")
+    try:
+        return np.asarray(tensor.float().numpy())
+    except (RuntimeError, TypeError) as error:
+        raise fail("E0607", f"{path}: `{name}` is no plain array of numbers") from error
 
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "net", "params")

@@ -79,8 +79,8 @@ def _print_reports(reports: Sequence[Report], errors: Sequence[Diagnostic]) -> N
         for name, cost in report.nets:
             click.echo(f"ok  {name}: {cost.total.params:,} parameters, {cost.total.macs:,} MACs")
         for space in report.spaces:
-            size = f"10^{space.log10_size:.1f} networks"
-            fits = "every combination fits" if space.proved else "too large to prove that every combination fits"
+            size = "too large to be counted" if space.log10_size is None else f"10^{space.log10_size:.1f} networks"
+            fits = "every combination fits" if space.proved else "not proved that every combination fits"
             click.echo(f"ok  {space.name}: a space of {space.decisions} decisions, {size}, {fits}")
     if errors:
         failures.print_diagnostics(ArchError(list(errors)))

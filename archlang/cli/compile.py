@@ -41,6 +41,7 @@ class Options:
     keep_bn: bool
     init: str
     zero_init: bool
+    via: str | None
 
 
 def _known_target(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -69,7 +70,7 @@ _FILE = click.Path(path_type=Path)
     required=True,
     callback=_known_target,
     shell_complete=complete.backends,
-    help="pytorch, onnx, tflite, or one installed beside them.",
+    help="pytorch, keras, onnx, tflite, or one installed beside them.",
 )
 @click.option("-o", "--out", type=_FILE, help="The file to write; NAME.suffix if not given.")
 @click.option("--weights", type=_FILE, help="A .safetensors file, or a .pt / .pth state dict; fresh ones if not given.")
@@ -89,6 +90,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--keep-bn", is_flag=True, help="ONNX: BatchNorms stay nodes, and are not multiplied into convolutions.")
 @click.option("--init", type=click.Choice(backend.INITIALISATIONS), default="paper", help="PyTorch: fresh weights.")
 @click.option("--zero-init", is_flag=True, help="PyTorch: the last BatchNorm of a residual branch starts at 0.")
+@click.option("--via", type=click.Choice(["tensorflow"]), help="TFLite: by TensorFlow's own converter.")
 @json_option
 def command(spec: str, net: str | None, overrides: dict[str, str], as_json: bool, **options: Any) -> None:
     """Generate SPEC as a file for a target."""

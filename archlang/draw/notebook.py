@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from archlang.draw import boxes
-from archlang.errors import ArchError, OutsideError
+from archlang.errors import OutsideError
 
 if TYPE_CHECKING:
     from archlang.breakdown import Line
@@ -36,10 +36,10 @@ def cost(found: NetCost) -> str:
 
 def space(shown: Space) -> str:
     """A space: how large it is, its decisions, and the network of the first alternatives."""
-    try:
-        size = f"{_counted(shown.decisions, 'decision')}, about 10<sup>{shown.log10_size:.1f}</sup> networks"
-    except ArchError as error:
-        size = escape(error.diagnostics[0].message)
+    size = (
+        "too large to be counted" if shown.log10_size is None else f"about 10<sup>{shown.log10_size:.1f}</sup> networks"
+    )
+    size = f"{_counted(shown.decisions, 'decision')}, {size}"
     first = shown.lowered({})
     heading = f"<p><b>{escape(shown.name)}</b>: a space of {size}</p>"
     network = summary(first.graph, shown.name, _cost_of(first.graph), len(first.trace))

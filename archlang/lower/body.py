@@ -336,18 +336,19 @@ class Body(Steps):
         if times == 0:
             return
         each = any(has_each(cell) for _, cell in cells.values())
-        first = self._unit_of_repeat(stmt, cells, row, i, 0 if each else None)
+        first = None if each else self._unit_of_repeat(stmt, cells, row, i, None)
         label = f"row {i + 1} of the table at line {stmt.span.line}"
 
         def run(k: int, _before: Value) -> None:
             self.session.spend(row.span)
-            unit = first if k == 0 or not each else self._unit_of_repeat(stmt, cells, row, i, k)
+            unit = first or self._unit_of_repeat(stmt, cells, row, i, k)
             self.expanding(
                 lambda: self._advance(unit if k == 0 else again(unit), row, str(k)),
                 lambda: f"repeat {k + 1} of {times}",
             )
 
-        with self.within(name, GraphScope("repeat", repr(first.callee), label=label, span=row.span)):
+        block = self.naming(lambda: repr((first or self._unit_of_repeat(stmt, cells, row, i, 0)).callee))
+        with self.within(name, GraphScope("repeat", block, label=label, span=row.span)):
             self.sequence(None, (partial(run, k) for k in range(times)))
 
     def _unit_of_repeat(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int, repeat: int | None) -> Applied:

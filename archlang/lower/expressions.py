@@ -303,6 +303,7 @@ class Expressions:
             raise fail("E0404", f"the range {first}..{last} step {step} is empty", node.span)
         if (last - first) // step > builtins.MAX_LIST:
             raise fail("E0403", f"this range has more than {builtins.MAX_LIST:,} values", node.span)
+        self.session.spend(node.span, (last - first) // step // 16)
         return tuple(range(first, last + 1, step))
 
     def _ternary(self, node: tree.Ternary) -> Value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from archlang.collector import paused
 from archlang.errors import ArchError, Diagnostic, nearest
 from archlang.lower.builtins import GROUPS, NAMES
 from archlang.lower.expressions import check_names, parameter_names
@@ -16,6 +17,7 @@ from archlang.lower.values import Applied, Block, Builtin, ChoiceValue, NetValue
 from archlang.syntax import tree
 
 
+@paused()
 def check_module(module: Module) -> list[Diagnostic]:
     """Unknown names, and unknown arguments of calls whose callee is known, in the order of the text."""
     walk = _Walk(module)

@@ -24,7 +24,7 @@ from archlang.syntax import tree
 
 @dataclass(frozen=True)
 class Lowered:
-    """An elaborated net. trace: the decisions that it read, key -> picked index, in order. steps: the work that it took.
+    """An elaborated net. trace: the decisions that it read, key -> picked index, in order. steps: the work it took.
 
     The Graph is made at its first use: counting a space's decisions takes none.
     """
@@ -211,7 +211,8 @@ def _elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Sessio
         raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
     region = body.region(net.name, [tensor for _, tensor in body.outputs])
     outputs = tuple(name for name, _ in body.outputs)
-    return Lowered(region, outputs, doc_of(net.module, net.decl), session.trace, tuple(body.expectations), session.steps)
+    doc, expectations = doc_of(net.module, net.decl), tuple(body.expectations)
+    return Lowered(region, outputs, doc, session.trace, expectations, session.steps)
 
 
 METRICS = ("params", "macs", "flops", "activation_bytes", "peak_memory")

@@ -34,7 +34,7 @@ from archlang.ops.base import Op
 from archlang.source import Span
 from archlang.syntax import tree
 
-MAX_WORK = 1_500_000
+MAX_WORK = 2_000_000
 """Expressions that one pass of the proof evaluates at most."""
 
 MAX_SHARED = 2_000
@@ -211,6 +211,9 @@ class _ProofBody(Body):
         block = step.callee
         region = self.session.remembered(place, lambda: self.block_region(block, step, tensors)[0])
         return self._add_call(region, tensors, label, _no_scope, step.span)
+
+    def naming(self, name: Callable[[], str]) -> str:
+        return ""
 
     def complain(self, error: ArchError, likely: Tensor) -> Tensor:
         self.session.broken(error)

@@ -27,6 +27,10 @@ _PARTS_OF_A_STEP = 20
 """How much work an op is, and the weighing of a value, beside the evaluation of an expression."""
 
 
+LIMITS = ("E0107", "E0401", "E0402", "E0403")
+"""Codes of programs that take too much work: they are not elaborated again in search of more."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """A place where the program chooses. key: line:column of the place (with the mentions that led there).

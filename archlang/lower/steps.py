@@ -222,6 +222,10 @@ class Steps(Expressions):
         """A value that depends on nothing but the names in `node`. part: which value of it."""
         return compute()
 
+    def naming(self, name: Callable[[], str]) -> str:
+        """A name that is for people alone."""
+        return name()
+
     def complain(self, error: ArchError, likely: Tensor) -> Tensor:
         """An error after which one could go on with `likely`, to look for more of them. Here it ends everything."""
         raise error

@@ -18,6 +18,9 @@ from archlang.lower.values import Applied, Scope, Tensor, Value
 from archlang.source import Span
 from archlang.syntax import tree
 
+WAY = 40
+"""What following one way costs besides its evaluations."""
+
 
 class Unproved(Exception):
     """The proof needs more work than the limit."""
@@ -95,7 +98,7 @@ class Path:
     def __init__(self, trail: list[_Fork], outer: Path | None, start: Outcome) -> None:
         self.trail, self.outer, self.position = trail, outer, 0
         self.picks = dict(start.picks)
-        self.conflicts, self.touched = start.conflicts, start.touched
+        self.conflicts, self.touched = start.conflicts, set(start.touched)
         self.tracked, self.count, self.weight = start.tracked, start.count, start.weight
 
     def chain(self) -> Iterator[Path]:
@@ -110,7 +113,8 @@ class Path:
             self.conflicts |= frozenset(clashes)
 
     def outcome(self, value: Value, state: State | None) -> Outcome:
-        return Outcome(value, state, self.picks, self.conflicts, self.touched, self.tracked, self.count, self.weight)
+        touched = frozenset(self.touched)
+        return Outcome(value, state, self.picks, self.conflicts, touched, self.tracked, self.count, self.weight)
 
 
 class Ways(Session):
@@ -143,6 +147,9 @@ class Ways(Session):
         try:
             while True:
                 self._path = Path(trail, outer, start)
+                self.work -= WAY
+                if self.work < 0:
+                    raise Unproved
                 yield self._path
                 while trail and trail[-1].index + 1 == len(trail[-1].options):
                     trail.pop()
@@ -244,7 +251,7 @@ class Ways(Session):
         index: int = self.fork(lambda: range(decision.count))
         self._meet(frozenset((key,)))
         path.take({key: index})
-        path.touched |= {key}
+        path.touched.add(key)
         path.weight *= decision.count
         if key in self.remember:
             path.tracked = {**path.tracked, key: index}

@@ -15,9 +15,10 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
-from archlang.errors import ArchError, Diagnostic, Label, fail
+from archlang.errors import ArchError, Diagnostic, Label
 from archlang.lower import Decision
 from archlang.lower.proof import fault, prove
+from archlang.lower.session import LIMITS
 from archlang.lower.values import show
 from archlang.lower.ways import Finding, place_of
 from archlang.source import Span
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_JOINT = 20_000
 """The most combinations that are tried for decisions that depend on each other."""
+
+MAX_STEPS = 500_000
+"""The most steps of elaboration that counting may take, all candidates together."""
 
 MAX_WALK = 300
 """Spaces up to this size are counted by visiting every candidate."""
@@ -40,12 +44,13 @@ def alternative(decision: Decision, index: int) -> str:
 
 @dataclass(frozen=True)
 class Extent:
-    """decisions: how many there are under any condition. size: how many candidates fit. errors: of those that do not,
+    """decisions: how many there are under any condition, as far as they were met. size: how many candidates fit; None
+    where counting them would take too much work. errors: of those that do not,
     each with the decisions that it takes. proved: no other combination breaks. weight: no candidate's decisions have
     more combinations, taken by themselves; None where that is not known."""
 
     decisions: int
-    size: int
+    size: int | None
     errors: tuple[ArchError, ...]
     proved: bool
     weight: int | None
@@ -55,11 +60,11 @@ def explore(space: Space) -> Extent:
     proof = prove(space.net, space.args, space.memo)
     errors = tuple(_told(space, finding) for finding in proof.findings)
     size, met = proof.size, set(proof.keys)
-    if size is None and not errors:
+    if size is None and proof.proved and not errors:
         explorer = _Explorer(space)
         size = explorer.total()
         met |= set(explorer.met)
-    return Extent(len(met), size or 0, errors, proof.proved, proof.weight)
+    return Extent(len(met), size, errors, proof.proved, proof.weight)
 
 
 def _told(space: Space, finding: Finding) -> ArchError:
@@ -102,16 +107,25 @@ def _place(decision: Decision, index: int) -> Span:
     return decision.span if decision.values else decision.node.items[index].span
 
 
+class _TooLarge(Exception):
+    """Counting would take more work than the limits allow."""
+
+
 class _Explorer:
-    """met: all decisions seen so far."""
+    """met: all decisions seen so far. steps: of elaboration, that are left."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.met: dict[str, None] = {}
+        self.steps = MAX_STEPS
 
-    def total(self) -> int:
-        size = self.count({}, None)
-        return self.walk() if size <= MAX_WALK else size
+    def total(self) -> int | None:
+        """How many candidates there are; None where that takes too much work."""
+        try:
+            size = self.count({}, None)
+            return self.walk() if size <= MAX_WALK else size
+        except _TooLarge:
+            return None
 
     def count(self, fixed: Mapping[str, int], among: Iterable[str] | None) -> int:
         """Candidates that agree with `fixed`, counting only the decisions `among` those open (None: all)."""
@@ -145,9 +159,12 @@ class _Explorer:
         return visited
 
     def _active(self, fixed: Mapping[str, int]) -> Mapping[str, int]:
-        trace = self.space.lowered(fixed).trace
-        self.met.update(dict.fromkeys(trace))
-        return trace
+        lowered = self.space.lowered(fixed)
+        self.steps -= lowered.steps
+        if self.steps < 0:
+            raise _TooLarge
+        self.met.update(dict.fromkeys(lowered.trace))
+        return lowered.trace
 
     def _alternatives(self, fixed: Mapping[str, int], key: str) -> list[Mapping[str, int] | None]:
         """The active decisions under each alternative of `key`; None for one that does not fit."""
@@ -156,7 +173,10 @@ class _Explorer:
     def _try(self, fixed: Mapping[str, int]) -> Mapping[str, int] | None:
         try:
             return self._active(fixed)
-        except ArchError:
+        except ArchError as error:
+            if error.diagnostics[0].code in LIMITS:
+                raise _TooLarge from error
+            self.steps -= MAX_STEPS // 5_000
             return None
 
     def _decision(self, key: str) -> Decision:
@@ -175,7 +195,7 @@ class _Explorer:
             return sum(trace is not None for trace in under[group[0]])
         owned = {key for key in opened if owners[key] & set(group)}
         if prod(self._decision(key).count for key in group) > MAX_JOINT:
-            raise fail("E0505", "too many decisions depend on each other to be counted", self._decision(group[0]).span)
+            raise _TooLarge
         total = 0
         for picks in product(*(range(self._decision(key).count) for key in group)):
             chosen = {**fixed, **dict(zip(group, picks, strict=True))}

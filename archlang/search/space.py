@@ -170,12 +170,15 @@ class Space:
         return self._extent.decisions
 
     @property
-    def size(self) -> int:
-        """How many candidates, told apart by their active decisions."""
+    def size(self) -> int | None:
+        """How many candidates, told apart by their active decisions; None where there are too many to be counted."""
         return self._extent.size
 
     @property
-    def log10_size(self) -> float:
+    def log10_size(self) -> float | None:
+        """The size as people tell it: 12.3 is 10^12.3 candidates. None where they are too many to be counted."""
+        if self.size is None:
+            return None
         return math.log10(self.size) if self.size else 0.0
 
     def misfits(self) -> list[ArchError]:

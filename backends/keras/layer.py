@@ -68,7 +68,7 @@ def no_steps(site: Site) -> Iterator[Step]:
 
 @dataclass(frozen=True)
 class KerasLayer(Layer):
-    """A layer with the steps that write it. `module` is not empty where it takes one value, so that a chain can hold it."""
+    """A layer with the steps that write it. `module` is empty where it takes several values: no chain can hold it."""
 
     steps: Steps = no_steps
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archlang.backends.pytorch.layout import INDENT, WIDTH, Call, Expression, fits, flat, laid_out
+from archlang.backends.pytorch.layout import INDENT, Call, Expression, fits, flat, laid_out
 
 
 @dataclass(frozen=True)
 class Applied:
-    """`layers.Dense(10, name="fc")(x)`: a layer that is made and called at once. to: the values, as text."""
+    """`layers.Dense(10, name="fc")(x)`: a layer that is made and called at once. to: a variable, or a list of them."""
 
     layer: Call
-    to: str
+    to: Expression
 
 
 Term = Expression | Applied
@@ -21,7 +21,7 @@ Term = Expression | Applied
 
 def text(term: Term) -> str:
     """On one line."""
-    return f"{flat(term.layer)}({term.to})" if isinstance(term, Applied) else flat(term)
+    return f"{flat(term.layer)}({flat(term.to)})" if isinstance(term, Applied) else flat(term)
 
 
 def lines(before: str, term: Term, indent: int, after: str = "") -> list[str]:
@@ -34,11 +34,13 @@ def lines(before: str, term: Term, indent: int, after: str = "") -> list[str]:
         return laid_out(before, term, after, indent)
     if fits(before + text(term) + after, indent):
         return [" " * indent + before + text(term) + after]
+    if isinstance(term.to, Call):
+        return laid_out(before, Call(flat(term.layer), (term.to,)), after, indent)
     head = f"{before}{term.layer.function}("
     if not term.layer.arguments:
-        return [f"{' ' * indent}{head})(", f"{' ' * (indent + INDENT)}{term.to}", f"{' ' * indent}){after}"]
+        return [f"{' ' * indent}{head})(", f"{' ' * (indent + INDENT)}{flat(term.to)}", f"{' ' * indent}){after}"]
     inside = _arguments(term.layer.arguments, indent + INDENT, exploded=fits(f"{before}{flat(term.layer)}(", indent))
-    return [" " * indent + head, *inside, f"{' ' * indent})({term.to}){after}"]
+    return [" " * indent + head, *inside, f"{' ' * indent})({flat(term.to)}){after}"]
 
 
 def _arguments(arguments: Sequence[Expression], indent: int, exploded: bool) -> list[str]:
@@ -46,7 +48,3 @@ def _arguments(arguments: Sequence[Expression], indent: int, exploded: bool) -> 
     if not exploded and fits(together, indent):
         return [" " * indent + together]
     return [line for argument in arguments for line in laid_out("", argument, ",", indent)]
-
-
-def too_long(written: Sequence[str]) -> bool:
-    return any(len(line) > WIDTH for line in written)

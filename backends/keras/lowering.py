@@ -160,7 +160,7 @@ def _then_sliced(steps: Steps, rows: int, columns: int) -> Steps:
 
 def _conv_transpose(op: ConvTranspose2d, xs: Types, place: Place) -> KerasLayer:
     """Keras' result is at least stride times the input; PyTorch's ends where the last kernel does."""
-    arguments = (
+    arguments: tuple[Argument, ...] = (
         Argument(op.channels, label=_UNITS, role="out"),
         Argument(pair(op.kernel), label="kernel", role="kernel"),
         Argument(pair(op.stride), "strides", 1, role="stride"),
@@ -242,16 +242,16 @@ def _leaky_relu(op: LeakyRelu, xs: Types, place: Place) -> KerasLayer:
 
 
 def _rescale(op: Rescale, xs: Types, place: Place) -> KerasLayer:
-    factor = Argument(op.factor, label="factor")
-    return _layer("rescale", expression(lambda site, x: f"{site['factor']} * {x}"), (factor,), weight="tail")
+    """A layer: Keras takes a number times a value for a sparse one, which its layers on TensorFlow refuse."""
+    return _layer("layers.Rescaling", made("layers.Rescaling"), (Argument(op.factor, label="factor"),), weight="tail")
 
 
 # ---- pooling ---------------------------------------------------------------------------------------------------------
 
 
-def _reach(rows: Window, columns: Window) -> Pad4:
-    """The padding that the windows reach into: in ceil mode more than the network names."""
-    return (rows.before, columns.before, rows.after, columns.after)
+def _reach(op: Pool2d, rows: Window, columns: Window) -> Pad4:
+    """The padding that is wanted: in ceil mode windows may reach into more than the network names, or into less."""
+    return (rows.before, columns.before, rows.after, columns.after) if op.ceil else op.padding
 
 
 def _pool_arguments(op: Pool2d, named: tuple[Argument, ...] = ()) -> tuple[Argument, ...]:
@@ -266,7 +266,7 @@ def _max_pool(op: MaxPool2d, xs: Types, place: Place) -> KerasLayer:
     name = "layers.MaxPooling2D"
     if place.padding is not Padding.HAND:
         return _layer(name, made(name), _pool_arguments(op, (_named_padding(place),)))
-    arguments = (*_pool_arguments(op), _pad(_reach(*op_windows(op, xs[0]))))
+    arguments = (*_pool_arguments(op), _pad(_reach(op, *op_windows(op, xs[0]))))
     if place.nonnegative:
         return _layer("padded max pool", _padded_pool(name), arguments)
     return _layer("max pool over lowest", _pool_over_lowest, arguments, helpers=("pad_with_lowest",))
@@ -292,12 +292,12 @@ def _avg_pool(op: AvgPool2d, xs: Types, place: Place) -> KerasLayer:
         return _layer(name, made(name), _pool_arguments(op, (_named_padding(place),)))
     rows, columns = op_windows(op, xs[0])
     if not op.count_pad:
-        return _uncounted_pool(op, _reach(rows, columns))
+        return _uncounted_pool(op, _reach(op, rows, columns))
     top, left, bottom, right = op.padding
     rows, columns = rows.padded(top, bottom), columns.padded(left, right)
     if rows.is_valid and columns.is_valid:
         return _layer("padded average pool", _padded_pool(name), (*_pool_arguments(op), _pad(op.padding)))
-    pool = _uncounted_pool(op, _reach(rows, columns))
+    pool = _uncounted_pool(op, (0, 0, rows.after, columns.after))
     zeros = Argument(_pad_value(op.padding), label="zeros", role="padding")
     return replace(pool, kind="twice padded average pool", arguments=(zeros, *pool.arguments), steps=_twice_padded)
 
@@ -343,7 +343,7 @@ def _concat(op: Concat, xs: Types, place: Place) -> Any:
     axis = (1,) if op.axis == "tokens" else ()
 
     def steps(site: Site) -> Iterator[Step]:
-        yield Step(Applied(call("layers.Concatenate", *map(str, axis)), f"[{', '.join(site.inputs)}]"))
+        yield Step(Applied(call("layers.Concatenate", *map(str, axis)), Call("", site.inputs, "[]")))
 
     return KerasLayer(f"concat {axis}", weight="join", steps=steps)
 
@@ -368,7 +368,7 @@ def _drop_path_mean(op: Mean, place: Place) -> KerasLayer:
     )
 
     def steps(site: Site) -> Iterator[Step]:
-        yield Step(Applied(site.made("DropPathMean"), f"[{', '.join(site.inputs)}]"))
+        yield Step(Applied(site.made("DropPathMean"), Call("", site.inputs, "[]")))
 
     helpers = frozenset({"DropPathMean"})
     return KerasLayer("mean of paths", call_arguments=arguments, weight="join", helpers=helpers, steps=steps)
@@ -376,7 +376,7 @@ def _drop_path_mean(op: Mean, place: Place) -> KerasLayer:
 
 def _dropout(op: Dropout, xs: Types, place: Place) -> KerasLayer:
     arguments = (Argument(op.p, label="p", role="drop"),)
-    return _layer("layers.Dropout", made("layers.Dropout"), arguments, weight="tail")
+    return _layer("dropout", made("layers.Dropout"), arguments, weight="tail")
 
 
 def _drop_path(op: DropPath, xs: Types, place: Place) -> KerasLayer:
@@ -462,8 +462,12 @@ def _zero(op: Zero, xs: Types, place: Place) -> KerasLayer:
 
 
 def _tokens(op: Tokens, xs: Types, place: Place) -> KerasLayer:
-    shape = Argument(op.infer(xs[0]).shape, label="shape")
-    return _layer("tokens", made("layers.Reshape"), (shape,))
+    features = Argument(xs[0].channels // op.parts, label="features", role="out")
+    return _layer("tokens", _rows_of_features, (features,))
+
+
+def _rows_of_features(site: Site) -> Iterator[Step]:
+    yield Step(Applied(call("layers.Reshape", f"(-1, {site['features']})"), site.inputs[0]))
 
 
 def _take(op: Take, xs: Types, place: Place) -> KerasLayer:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import builtins
+import keyword
 import re
 from collections.abc import Iterable
 
-from archlang.backends.pytorch.layout import Expression
-from archlang.backends.pytorch.names import is_identifier, unique
+from archlang.backends.pytorch.names import unique
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 
+COUNTERS = ("i", "j")
+"""Variables of loops, and of loops within them."""
+
 _MODULES = "Any KerasTensor Mapping initializers keras layers math np ops"
 
-RESERVED = frozenset((*_MODULES.split(), "i", "j", "k", "name", *dir(builtins)))
+RESERVED = frozenset((*_MODULES.split(), *COUNTERS, "name", *dir(builtins)))
 """What the text uses itself, so that no parameter, variable or function may be called so."""
 
 AUTOMATIC = re.compile(
     r"(activation|add|average_pooling2d|concatenate|cropping2d|divide|drop_path_mean|dropout|flatten|get_item|"
-    r"global_average_pooling[12]d|leaky_re_lu|max_pooling2d|multiply|normalize|pad|permute|power|reshape|square|sum|"
+    r"global_average_pooling[12]d|leaky_re_lu|max_pooling2d|multiply|normalize|pad|permute|power|rescaling|reshape|square|sum|"
     r"true_divide|up_sampling2d|zero_padding2d|zeros_like)(_\d+)?"
 )
 """Names that Keras gives to what the text leaves nameless. Two layers of one name make no model."""
@@ -34,12 +37,12 @@ def check_layer_names(graph: Graph) -> None:
 
 def safe(name: str) -> str:
     """A parameter's name with an underscore more where the text uses it for something else. One to one."""
-    return f"{name}_" if name.rstrip("_") in RESERVED or not is_identifier(name.rstrip("_")) else name
+    return f"{name}_" if name.rstrip("_") in RESERVED else name
 
 
 def function_names(blocks: Iterable[tuple[str, str]], taken: Iterable[str]) -> dict[str, str]:
     """(class name, block name) -> the function of each class: the block's name, where nothing else has it."""
-    used, found = {*RESERVED, *taken}, dict[str, str]()
+    used, found = {*RESERVED, *keyword.kwlist, *taken}, dict[str, str]()
     for class_name, block in blocks:
         wanted = snake_case(block or class_name)
         found[class_name] = unique(f"{wanted}_block" if wanted in used else wanted, used)
@@ -59,6 +62,6 @@ def local(access: str) -> str:
     return access.replace('["', "-").replace('"]', "").replace("[", "-").replace("]", "").replace(".", "-")
 
 
-def quoted(content: str) -> Expression:
+def quoted(content: str) -> str:
     """A layer's name as a string, an f-string where it holds a variable."""
     return f'f"{content}"' if "{" in content else f'"{content}"'

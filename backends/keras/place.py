@@ -100,8 +100,13 @@ def _ways(op: Conv2d | Pool2d, x: TensorType) -> Iterator[Padding]:
         return
     if rows.is_valid and columns.is_valid:
         yield Padding.VALID
-    if rows.is_same and columns.is_same:
+    if rows.is_same and columns.is_same and not (isinstance(op, AvgPool2d) and _is_uneven(rows, columns)):
         yield Padding.SAME
+
+
+def _is_uneven(rows: Window, columns: Window) -> bool:
+    """Then Keras on PyTorch repeats the image's edge in average pooling, and counts it (3.15); the others do not."""
+    return rows.before != rows.after or columns.before != columns.after
 
 
 # ---- ranges ----------------------------------------------------------------------------------------------------------

@@ -61,6 +61,6 @@ class Variables:
 
     def _reader(self, value: Value) -> int | None:
         """The only item that reads the value, once."""
-        readers = self.body.readers.get(value, ())
+        readers = self.body.readers.get(value, [])
         alone = len(readers) == 1 and readers[0] < len(self.body.items)
         return readers[0] if alone and self.body.items[readers[0]].layer.outputs == 1 else None

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from archlang.backends.keras.layer import Given, KerasLayer, Site, Step
-from archlang.backends.keras.layout import Applied, Term, lines, text, too_long
-from archlang.backends.keras.names import local, quoted, safe
+from archlang.backends.keras.layout import lines, text
+from archlang.backends.keras.names import COUNTERS, local, quoted, safe
 from archlang.backends.keras.variables import Variables
-from archlang.backends.pytorch.body import Attribute, Value
+from archlang.backends.pytorch.body import INPUT, Attribute, Value
 from archlang.backends.pytorch.formulas import Formula
 from archlang.backends.pytorch.layer import Argument, Layer
-from archlang.backends.pytorch.layout import INDENT, Call, Expression, Keyword, fits, laid_out
+from archlang.backends.pytorch.layout import INDENT, Call, Expression, Keyword, fits
 from archlang.backends.pytorch.nesting import bypass
 from archlang.backends.pytorch.plan import ClassPlan, Option, Slot
-
-_COUNTERS = ("i", "j", "k")
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the function makes. training: values that auxiliary outputs alone need, and are made where those are asked
-    for. names: of auxiliary outputs. returned: whether the function returns its one value as soon as it is made."""
+    """What the function makes.
+
+    auxiliary: values that are made only where they are asked for. names: of those. returned: whether the function
+    returns its one value as soon as it is made; where it makes a model of them, that needs the inputs again.
+    """
 
     values: tuple[Value, ...]
     auxiliary: tuple[Value, ...] = ()
@@ -79,7 +80,10 @@ class Writer:
     def _last_reads(self) -> dict[Value, int]:
         """The last statement that reads each value; the number of statements stands for the results."""
         last = {value: k for k, statement in enumerate(self.statements) for value in self._reads(statement)}
-        last.update(dict.fromkeys((*self.results.values, *self.results.auxiliary), len(self.statements)))
+        kept = [*self.results.values, *self.results.auxiliary]
+        if not self.results.returned:
+            kept += [(INPUT, number) for number in range(self.body.inputs)]
+        last.update(dict.fromkeys(kept, len(self.statements)))
         return last
 
     def _reads(self, statement: _Statement) -> tuple[Value, ...]:
@@ -117,12 +121,21 @@ class Writer:
             return [line]
         before = self._plain(k, count - 1, indent + INDENT)
         inputs, reads = self._inputs(last.item), self._reads(last)
-        dies = whole and self.variables.last[other] <= k + count - 1
-        target = name if dies else self.variables.fresh(k + count - 1, reads)
+        target = name if whole and self._dies(other, k + count - 1) else self._part_target(k, k + count - 1, reads)
         self.variables.names[(last.item, 0)] = target
         out = [f"{' ' * indent}{target} = {name}"] if whole and target != name else []
         out += [f"{' ' * indent}if {condition}:", *before]
         return out + self._item(last.item, inputs, target, indent + INDENT, last=False)
+
+    def _dies(self, value: Value, k: int) -> bool:
+        """Whether nothing reads the value after statement k."""
+        return self.variables.last[value] <= k
+
+    def _part_target(self, first: int, k: int, reads: Sequence[Value]) -> str:
+        """The name of a part's result: that of a value made in the part which statement k is the last to read."""
+        inside = {statement.item for statement in self.statements[first:k]}
+        free = [self.variables[read] for read in reads if read[0] in inside and self._dies(read, k)]
+        return free[0] if free else self.variables.fresh(k, reads)
 
     def _conditional(self, k: int, condition: str, other: str, indent: int) -> str:
         """`y = ... if s == 1 else x` where that is a line; else nothing."""
@@ -165,15 +178,13 @@ class Writer:
         item = self.body.items[i]
         return self.slots[item.name] if item.layer.module else (i,)
 
-    def _layer_steps(
-        self, layer: Layer, slot: Slot, name: str, inputs: Sequence[str], target: str
-    ) -> Iterator[Step]:
+    def _layer_steps(self, layer: Layer, slot: Slot, name: str, inputs: Sequence[str], target: str) -> Iterator[Step]:
         if layer.module in self.functions and not isinstance(layer, KerasLayer):
             yield Step(self._function_call(layer, slot, name, inputs))
             return
         assert isinstance(layer, KerasLayer), layer.kind
         given = dict(self._given(layer, slot))
-        yield from layer.steps(Site(given, str(quoted(name)), tuple(inputs), target))
+        yield from layer.steps(Site(given, quoted(name), tuple(inputs), target))
 
     def _given(self, layer: Layer, slot: Slot) -> Iterator[tuple[str, Given]]:
         for position, argument in enumerate(layer.arguments):
@@ -226,7 +237,7 @@ class Writer:
         out: list[str] = []
         position, members = 0, layer.arguments
         while position < len(members):
-            counter = _COUNTERS[min(depth, len(_COUNTERS) - 1)]
+            counter = COUNTERS[min(depth, len(COUNTERS) - 1)]
             current = target if out else source
 
             def member(at: int, inner: int, label: str, source: str = current) -> list[str]:
@@ -238,7 +249,7 @@ class Writer:
                 position + count, indent + INDENT, f"{{{counter}}}", target
             ):
                 count += 1
-            if count > 1 and looped and depth < len(_COUNTERS):
+            if count > 1 and looped and depth < len(COUNTERS):
                 out += [f"{' ' * indent}{target} = {current}"] if current != target else []
                 ends = f"{position}, {position + count}" if position else f"{count}"
                 out += [f"{' ' * indent}for {counter} in range({ends}):", *looped]
@@ -283,6 +294,3 @@ def _training_only(plan: ClassPlan, results: Results) -> set[int]:
         if i in live:
             live.update(j for j, _ in items[i].inputs)
     return {i for i in range(len(items)) if i not in live}
-
-
-__all__ = ["Applied", "Results", "Term", "Writer", "laid_out", "replace", "too_long"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import archlang
@@ -101,7 +102,7 @@ def _check_opset(opset: int) -> None:
 def _outside(initializers: Mapping[str, Initializer], file: str) -> External | None:
     """The second file, where one has no room for all."""
     size = sum(initializer.nbytes for initializer in initializers.values())
-    return external(f"{file or 'model.onnx'}.data", initializers) if size > MAX_BYTES else None
+    return external(f"{Path(file).name or 'model.onnx'}.data", initializers) if size > MAX_BYTES else None
 
 
 def _written(graph: Graph, weights: Weights, opset: int) -> tuple[Writer, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from archlang.ir.graph import Graph
 if TYPE_CHECKING:
     from torch import nn
 
+    from archlang.transfer import Transfer
+    from archlang.weights import Weights
+
 
 @dataclass(frozen=True)
 class PyTorchBackend:
@@ -21,9 +25,10 @@ class PyTorchBackend:
 
     suffix: str = ".py"
     modes: tuple[str, ...] = ("none",)
+    options: tuple[str, ...] = ("init", "zero_init")
 
     def compile(self, graph: Graph, request: Request) -> Artifact:
-        return Artifact(generate(graph, request.origin).text.encode())
+        return Artifact(generate(graph, request.origin, request.init, request.zero_init).text.encode())
 
 
 def build_module(source: str, class_name: str) -> nn.Module:
@@ -45,6 +50,21 @@ def build_module(source: str, class_name: str) -> nn.Module:
     return module
 
 
+def prepared(module: nn.Module, arrays: Weights, transfer: Transfer | None, frozen: Sequence[str]) -> nn.Module:
+    """The module with the arrays loaded and parts of it frozen; its attribute `transfer` says what was kept, if not
+    all had to be."""
+    import torch
+
+    from archlang.backends.pytorch.freeze import freeze
+
+    state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    module.load_state_dict(state, strict=False)
+    freeze(module, frozen)
+    if transfer is not None:
+        module.transfer = transfer  # type: ignore[assignment]
+    return module
+
+
 BACKEND = PyTorchBackend()
 
-__all__ = ["BACKEND", "PyTorchBackend", "PythonSource", "build_module", "generate"]
+__all__ = ["BACKEND", "PyTorchBackend", "PythonSource", "build_module", "generate", "prepared"]

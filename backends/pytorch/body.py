@@ -39,17 +39,24 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Body:
+    """same: of each input, the one that is read in its place where both are one value."""
+
     inputs: int
     items: tuple[Item, ...]
     outputs: tuple[Value, ...]
     attributes: tuple[Attribute, ...]
+    same: tuple[int, ...]
+
+    @property
+    def repeats_inputs(self) -> bool:
+        return len(set(self.same)) < self.inputs
 
     @cached_property
     def shape(self) -> tuple[Any, ...]:
         """Equal for two instances that the same class can stand for."""
         items = tuple((_name_that_matters(item), item.layer.shape, item.inputs) for item in self.items)
         attributes = tuple((a.name if a.layer.stateful else "", a.layer.shape) for a in self.attributes)
-        return (self.inputs, items, self.outputs, attributes)
+        return (self.same, items, self.outputs, attributes)
 
     @cached_property
     def readers(self) -> dict[Value, list[int]]:
@@ -106,7 +113,8 @@ def build_body(region: Region, lowered: Lowered) -> Body:
         items.append(Item(unit.name, unit.layer, tuple(values[v] for v in unit.inputs)))
         values.update({v: (len(items) - 1, result) for result, v in enumerate(unit.outputs)})
     outputs = tuple(values[_resolved(v, same)] for v in region.outputs)
-    return Body(len(region.inputs), tuple(items), outputs, tuple(attributes))
+    read = tuple(values[value][1] for value in region.inputs)
+    return Body(len(region.inputs), tuple(items), outputs, tuple(attributes), read)
 
 
 def in_order(units: Sequence[tuple[tuple[int, ...], tuple[int, ...], int]]) -> list[int] | None:

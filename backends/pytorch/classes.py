@@ -54,10 +54,20 @@ class _Planner:
         """One class for all the regions, or as few as their structures allow."""
         bodies = [(region, build_body(region, self.lowered)) for region in regions]
         while bodies:
-            host = max((body for _, body in bodies), key=lambda body: len(body.items))
+            whole = [body for _, body in bodies if not body.repeats_inputs]
+            if not whole:
+                self.plan_merged([region for region, _ in bodies])
+                return
+            host = max(whole, key=lambda body: len(body.items))
             kept, left = _hosted(host, bodies)
             self._finish(host, kept)
             bodies = left
+
+    def plan_merged(self, regions: Sequence[Region]) -> None:
+        """Classes for regions that all take one value for several inputs: they take it once."""
+        for region in regions:
+            region.merge_inputs()
+        self.plan(regions)
 
     def _finish(self, host: Body, instances: list[Instance]) -> None:
         name = class_name(instances[0].region, self.graph)

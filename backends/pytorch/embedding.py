@@ -30,7 +30,7 @@ def embed(host: Body, guest: Body) -> Embedding | None:
     if any(a.layer.kind in ("list", "dict") for body in (host, guest) for a in body.attributes):
         return None
     search = _Search(host, guest)
-    if not search.run(0, {(INPUT, i): (INPUT, i) for i in range(host.inputs)}):
+    if not search.run(0, {(INPUT, i): (INPUT, guest.same[i]) for i in range(host.inputs)}):
         return None
     found = Embedding(dict(search.matched), dict(search.bypassed))
     return found if _reads_well(host, found) else None

@@ -54,7 +54,8 @@ class _Writer:
         self.nesting = Nesting(plan, results, apart)
         self.names: dict[Value, str] = {(INPUT, i): name for i, name in enumerate(inputs)}
         self.too_long: set[int] = set()
-        self.statements = [self._statement(i) for i in range(len(self.body.items)) if i not in self.nesting.nested]
+        statements = [self._statement(i) for i in range(len(self.body.items)) if i not in self.nesting.nested]
+        self.statements = sorted(statements, key=lambda statement: statement.training)
         self.last = self._last_reads()
         self.ending: dict[int, list[Value]] = {}
         for value, k in self.last.items():
@@ -175,6 +176,8 @@ class _Writer:
         return False
 
     def _in_training(self, k: int, run: list[_Statement]) -> None:
+        """What only training needs is made last, where it is returned: every variable has a value wherever it is read,
+        as torch.jit.script demands."""
         self.out.append(f"{' ' * MARGIN}if self.training:")
         for number, statement in enumerate(run):
             expression = self._expression(statement.item)
@@ -186,7 +189,8 @@ class _Writer:
         always = [self.names[value] for value in self.results.always]
         if self.results.training:
             everything = always + [self.names[value] for value in self.results.training]
-            self.out += [f"{' ' * MARGIN}if self.training:"]
+            if not (self.statements and self.statements[-1].training):
+                self.out.append(f"{' ' * MARGIN}if self.training:")
             self.out += _return_lines(everything, MARGIN + INDENT)
         self.out += _return_lines(always, MARGIN)
 

@@ -20,13 +20,15 @@ class Results:
 
     @property
     def annotation(self) -> str:
-        if self.training:
-            return "Tensor | tuple[Tensor, ...]"
-        if len(self.always) == 1:
-            return "Tensor"
-        if len(self.always) > 4:
-            return "tuple[Tensor, ...]"
-        return f"tuple[{', '.join(['Tensor'] * len(self.always))}]"
+        """The type: each number of results by itself, so that torch.jit.script can take it."""
+        counts = (len(self.always), len(self.always) + len(self.training))
+        return " | ".join(dict.fromkeys(map(_tensors, counts)))
+
+
+def _tensors(count: int) -> str:
+    if count == 1:
+        return "Tensor"
+    return f"tuple[{', '.join(['Tensor'] * count)}]" if count <= 4 else "tuple[Tensor, ...]"
 
 
 class Nesting:

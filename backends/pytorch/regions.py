@@ -23,6 +23,7 @@ class Form(Enum):
 class Region:
     """All nodes below one dotted path. inputs, outputs: values of the Graph read from outside, or by the outside.
 
+    A value that stands for several inputs of a cell is there several times.
     input_names: what the source calls the inputs, none where it has no names for them.
     """
 
@@ -39,6 +40,12 @@ class Region:
     def block(self) -> str:
         """The block or cell that the region is an instance of, empty where it is none."""
         return self.scope.source if self.scope and self.scope.kind == "block" else ""
+
+    def merge_inputs(self) -> None:
+        """Take a value that stands for several inputs once only, under the first of its names."""
+        names = dict(reversed(list(zip(self.inputs, self.input_names, strict=True)))) if self.input_names else {}
+        self.inputs = tuple(dict.fromkeys(self.inputs))
+        self.input_names = tuple(names[value] for value in self.inputs) if names else ()
 
     def below(self) -> Iterator[Region]:
         """The regions in this one, innermost first."""
@@ -73,6 +80,7 @@ def region_tree(graph: Graph, members: Layers) -> Region:
         _set_flows(region, graph, readers)
         if region is not root:
             region.form = _form(region, graph, members)
+    _repeat_inputs(root, graph)
     root.inputs = graph.inputs
     root.outputs = tuple(output.value for output in graph.outputs)
     return root
@@ -119,6 +127,19 @@ def _name_inputs(region: Region, graph: Graph) -> None:
     if found and len(found) == len(region.inputs):
         region.input_names = tuple(name for _, name, _ in sorted(found))
         region.inputs = tuple(value for _, _, value in sorted(found))
+
+
+def _repeat_inputs(root: Region, graph: Graph) -> None:
+    """A cell that is called with one value for several inputs takes it several times, where other instances take
+    several values: so they can share a class."""
+    values = {node.name: i for i, node in enumerate(graph.nodes)}
+    known = {(region.block, region.input_names) for region in root.below() if region.input_names}
+    for region in root.below():
+        declared = region.scope.inputs if region.scope and region.input_names else ()
+        taken = [(name, values[node]) for name, node in declared if values.get(node) in region.inputs]
+        if len(taken) > len(region.inputs) and (region.block, tuple(name for name, _ in taken)) in known:
+            region.input_names = tuple(name for name, _ in taken)
+            region.inputs = tuple(value for _, value in taken)
 
 
 def _form(region: Region, graph: Graph, members: Layers) -> Form:

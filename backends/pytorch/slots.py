@@ -125,4 +125,4 @@ def is_harmless(host: Body, i: int, found: Embedding) -> bool:
 def _harmless(layer: Layer) -> Layer:
     argument = layer.arguments[0]
     assert isinstance(argument, Argument)
-    return replace(layer, arguments=(replace(argument, value=0.0),))
+    return replace(layer, arguments=(replace(argument, value=0.0), *layer.arguments[1:]))

@@ -14,6 +14,7 @@ import archlang
 from archlang.backends.pytorch.body import open_circles
 from archlang.backends.pytorch.classes import plan_classes
 from archlang.backends.pytorch.constructor import ClassText, class_text
+from archlang.backends.pytorch.initialisation import initialised, scheme, zeroing
 from archlang.backends.pytorch.layer import Layer
 from archlang.backends.pytorch.layout import INDENT, WIDTH, fits
 from archlang.backends.pytorch.lowering import LOWERINGS, UNSUPPORTED, as_module, pads_by_hand
@@ -47,8 +48,8 @@ class PythonSource:
     class_name: str
 
 
-def generate(graph: Graph, origin: str = "") -> PythonSource:
-    """The file for `graph`; origin: where it came from, for the header.
+def generate(graph: Graph, origin: str = "", init: str = "paper", zero_init: bool = False) -> PythonSource:
+    """The file for `graph`; origin: where it came from, for the header; init, zero_init: see `backend.Request`.
 
     Several outputs are returned as a tuple in their order; auxiliary ones follow them, in training mode only.
     Raises ArchError for a name that PyTorch cannot take.
@@ -62,9 +63,12 @@ def generate(graph: Graph, origin: str = "") -> PythonSource:
     plans = plan_classes(root, graph, layers, members)
     network = plans[-1].name
     classes = [class_text(plan, _block_inputs(plan), _block_results(plan), _block_doc(plan)) for plan in plans[:-1]]
-    classes.append(_network_text(plans[-1], graph))
-    helpers = _helpers(plans)
-    body = _render("body.py.j2", classes=classes, helpers=helpers, initialise=_initialised(graph))
+    initialise = initialised(graph, init)
+    tail = ["self.apply(initialise)"] if initialise else []
+    tail += zeroing(plans) if zero_init else []
+    classes.append(_network_text(plans[-1], graph, tail))
+    helpers = _helpers(plans, scheme(graph, init))
+    body = _render("body.py.j2", classes=classes, helpers=helpers, initialise=initialise)
     header = _render("header.py.j2", imports=_imports(body), **_origin(graph, origin))
     text = f"{header}\n\n{body}"
     ast.parse(text)
@@ -120,8 +124,9 @@ def _block_doc(plan: ClassPlan) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    """With a capital and a full stop."""
+    """With a capital and a full stop; a quote at the beginning stands apart from the docstring's own."""
     text = docstring(text)
+    text = f" {text}" if text.startswith('"') else text
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
@@ -132,15 +137,14 @@ def doc_lines(text: str) -> list[str]:
     return [line.replace(_HARD_SPACE, " ") for line in lines]
 
 
-def _network_text(plan: ClassPlan, graph: Graph) -> ClassText:
+def _network_text(plan: ClassPlan, graph: Graph, tail: Sequence[str]) -> ClassText:
     inputs = _variables([graph.nodes[value].name for value in graph.inputs])
     values = list(zip(graph.outputs, plan.body.outputs, strict=True))
     always = tuple(value for output, value in values if not output.aux)
     training = {value: output.name for output, value in values if output.aux}
     results = Results(always, tuple(training), training)
-    tail = ["self.apply(initialise)"] if _initialised(graph) else []
-    tail += ["self.register_forward_pre_hook(draw_column)"] if _draws_column(graph) else []
-    return class_text(plan, inputs, results, _network_doc(graph, inputs), tail)
+    hooks = ["self.register_forward_pre_hook(draw_column)"] if _draws_column(graph) else []
+    return class_text(plan, inputs, results, _network_doc(graph, inputs), [*tail, *hooks])
 
 
 def _network_doc(graph: Graph, inputs: list[str]) -> list[str]:
@@ -159,34 +163,17 @@ def _batched(graph: Graph, value: int) -> str:
     return f"(N, {', '.join(map(str, graph.nodes[value].type.shape))})"
 
 
-def _helpers(plans: list[ClassPlan]) -> list[str]:
+def _helpers(plans: list[ClassPlan], init: str) -> list[str]:
     used = {helper for plan in plans for item in plan.body.items for helper in _layer_helpers(item.layer)}
     used |= {
         helper for plan in plans for attribute in plan.body.attributes for helper in _layer_helpers(attribute.layer)
     }
-    return [_render(f"{name}.py.j2") for name in HELPERS if name in used]
+    return [_render(f"{name}.py.j2", init=init) for name in HELPERS if name in used]
 
 
 def _layer_helpers(layer: Layer) -> set[str]:
     inner = (a for a in layer.arguments if isinstance(a, Layer))
     return set(layer.helpers).union(*(_layer_helpers(a) for a in inner))
-
-
-def _initialised(graph: Graph) -> dict[str, bool]:
-    """Which modules the file must give fresh weights other than PyTorch's own."""
-    ops = [node.op for node in graph.nodes]
-    convolutions = [op for op in ops if op.name == "conv"]
-    linears = [op for op in ops if op.name == "linear"]
-    flags = {
-        "conv": bool(convolutions),
-        "conv_bias": any(getattr(op, "bias", False) for op in convolutions),
-        "conv_no_bias": not all(getattr(op, "bias", True) for op in convolutions),
-        "linear": bool(linears),
-        "linear_bias": any(getattr(op, "bias", False) for op in linears),
-        "linear_no_bias": not all(getattr(op, "bias", True) for op in linears),
-        "attention": any(op.name == "attention" for op in ops),
-    }
-    return flags if any(flags.values()) else {}
 
 
 def _draws_column(graph: Graph) -> bool:

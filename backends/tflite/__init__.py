@@ -15,6 +15,7 @@ from archlang.backends.tflite.lowering import lower
 from archlang.backends.tflite.model import Model
 from archlang.backends.tflite.placeholder import placeholders
 from archlang.backends.tflite.rewrites import drop_zeros, fuse_affine_activations
+from archlang.backends.tflite.via_tensorflow import compile_via_tensorflow
 from archlang.backends.tflite.weight_only import to_dynamic, to_fp16
 from archlang.backends.tflite.writer import write
 from archlang.ir.graph import Graph
@@ -49,8 +50,11 @@ class TfliteBackend:
 
     suffix: str = ".tflite"
     modes: tuple[str, ...] = tuple(MODES)
+    options: tuple[str, ...] = ("via",)
 
     def compile(self, graph: Graph, request: Request) -> Artifact:
+        if request.via == "tensorflow":
+            return compile_via_tensorflow(graph, request)
         plain = run(graph, PIPELINE)
         model = MODES[request.quantize](lower(plain, _weights(graph, request)), plain, request)
         described = replace(model, description=f"{graph.name}, written by archlang", metadata=_metadata(graph, request))

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import archlang
-from archlang import catalogue
+from archlang import archives, catalogue
 from archlang import weights as weights_module
 from archlang.backend import Request, compile_graph
-from archlang.backends import onnx as backend
 from archlang.backends.onnx import lowering, model
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Builder, Graph, verify
@@ -35,6 +34,8 @@ from archlang.ops.shape import Flatten, Shuffle, Tokens, Zero
 from archlang.weights import Weights
 from tests.backends import reference
 from tests.backends.drawing import ONE_OP, OneOp, fits
+from tests.e2e.program import archlang as run
+from tests.e2e.programs import TINY
 
 
 def small_network() -> Graph:
@@ -252,7 +253,7 @@ def test_weights_that_are_not_finite_when_folded_are_refused(name: str, factor: 
 
 
 def test_more_weights_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_memory", lambda: 100)
+    monkeypatch.setattr(archives, "limit", lambda: 100)
     with pytest.raises(ArchError, match="there is room for 100") as caught:
         compile_graph(small_network(), "onnx", Request())
     assert caught.value.diagnostics[0].code == "E0813"
@@ -388,3 +389,50 @@ net Small:
     (found,) = session(data).run(None, {session(data).get_inputs()[0].name: x})
     with torch.no_grad():
         np.testing.assert_allclose(found, module.eval()(torch.from_numpy(x)).numpy(), atol=1e-5)
+
+
+# ---- on the command line ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a small program in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.arch").write_text(TINY)
+    return tmp_path
+
+
+def test_the_options_of_the_command(folder: Path) -> None:
+    options = ("--opset", "18", "--batch", "4", "--keep-bn")
+    done = run("compile", "tiny.arch", "--to", "onnx", *options, "-o", "m.onnx", "--json")
+    assert (done.status, done.err) == (0, "")
+    found = onnx.load(folder / "m.onnx")
+    assert found.opset_import[0].version == 18
+    assert shapes_of(found)[found.graph.input[0].name] == [4, 3, 8, 8]
+    assert done.document["ops"]["BatchNormalization"] == 3
+    assert done.document["bytes"] == (folder / "m.onnx").stat().st_size
+
+
+def test_the_size_of_both_files_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "MAX_BYTES", 1000)
+    told = run("compile", "tiny.arch", "--to", "onnx", "-o", "m.onnx", "--json").document["bytes"]
+    assert told == sum((folder / name).stat().st_size for name in ("m.onnx", "m.onnx.data"))
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "status", "said"),
+    [
+        ("onnx", ["--opset", "16"], 1, "E0805"),
+        ("onnx", ["--batch", "0"], 2, "dynamic"),
+        ("onnx", ["--batch", "many"], 2, "dynamic"),
+        ("onnx", ["--init", "he"], 1, "E0804"),
+        ("tflite", ["--opset", "17"], 1, "E0804"),
+        ("pytorch", ["--keep-bn"], 1, "E0804"),
+        ("pytorch", ["--init", "best"], 2, "truncated-normal"),
+    ],
+)
+def test_options_that_cannot_be(folder: Path, target: str, options: list[str], status: int, said: str) -> None:
+    done = run("compile", "tiny.arch", "--to", target, *options)
+    assert done.status == status
+    assert said in done.err
+    assert [path.name for path in folder.iterdir()] == ["tiny.arch"]

@@ -122,7 +122,7 @@ def test_images_calibrate(photos: Path, folder: Path) -> None:
         (["--calibration", "photos", "--std", "0"], 2, "larger than 0"),
         (["--calibration", "photos", "--mean", "1,2"], 1, "E0905"),
         (["--calibration", "none"], 1, "E0605"),
-        (["--calibration", "tiny.arch"], 1, "E0902"),
+        (["--calibration", "tiny.arch"], 1, "E0606"),
     ],
 )
 def test_wrong_calibration_images(photos: Path, options: list[str], status: int, said: str) -> None:

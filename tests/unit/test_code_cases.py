@@ -21,9 +21,9 @@ from archlang.ir import parse_graph
 from archlang.ir.types import TensorType
 from archlang.lower.steps import shape_of
 from archlang.ops.base import Op, ShapeError
-from archlang.search import extent
 from archlang.search.space import Space, load_search
 from archlang.source import Source, Span
+from archlang.weights import save
 from tests.e2e.program import archlang as run
 
 TESTS = Path(__file__).parents[1]
@@ -78,14 +78,38 @@ def test_a_search_that_is_not_there(tmp_path: Path) -> None:
         load_search(f"{tmp_path / 'a.arch'}:quik")
 
 
-def test_a_space_that_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decisions on which together the existence of another depends, more than may be gone through one by one."""
-    text = "net A:\n  input 3x8x8\n  a = {0, 1}\n  b = {0, 1}\n  if a == b: conv({8, 16}, 3)\n  relu\n"
-    explorer = extent._Explorer(Space(archlang.loads(text).value))
-    assert explorer.count({}, None) == 6
-    monkeypatch.setattr(extent, "MAX_JOINT", 3)
-    with refused("E0505", "too many decisions"):
-        explorer.count({}, None)
+def test_a_space_that_cannot_be_drawn_from_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archlang.lower.proof.MAX_WORK", 20)
+    with refused("E0505", "too large to draw from"):
+        Space(archlang.loads(NET).value).uniform(Random(0))
+
+
+def test_a_checkpoint_with_layers_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    """E0610: two branches of equal shape, and a file sorted by names that say nothing."""
+    net = archlang.loads("net A:\n  input 3x8x8\n  add:\n    conv(3, 3)\n    conv(3, 3)\n")
+    arrays = {
+        f"{name}.{local}": array
+        for name in "ab"
+        for local, array in (("weight", np.ones((3, 3, 3, 3))), ("bias", np.ones(3)))
+    }
+    save(arrays, tmp_path / "w.safetensors")
+    (tmp_path / "a.arch").write_text(net.text)
+    done = run(
+        "weights",
+        "import",
+        str(tmp_path / "w.safetensors"),
+        str(tmp_path / "a.arch"),
+        "-o",
+        str(tmp_path / "o.safetensors"),
+    )
+    assert done.status == 1
+    assert "E0610" in done.err
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_a_stage_to_be_frozen_that_is_not_there() -> None:
+    with refused("E0613", "layer9"):
+        archlang.load("zoo:resnet:r18").to_torch(freeze=["layer9"])
 
 
 def test_a_candidate_that_cannot_be_written() -> None:

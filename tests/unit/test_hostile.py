@@ -220,7 +220,57 @@ def test_huge_networks_become_files_or_errors(text: str, targets: list[str], cod
     assert server.ask(text=text, targets=targets).get("codes") == ([code] if code else [])
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("".join(f"net N{i}:\n  input 3x8x8\n  relu * 9000\n\n" for i in range(300)), "E0401"),
+        (
+            "".join(
+                f"net N{i}:\n  input 3x8x8\n  for i in 1..300:\n    for j in 1..300: n = i\n\n" for i in range(300)
+            ),
+            "E0401",
+        ),
+        ("choice OP = {OP, conv}\n" + line("table:\n    | op | c |\n    | OP | 8 |"), "E0402"),
+        (
+            doubled("choice C0 = {conv, relu}\n", "choice C{n} = {{C{m}, C{m}}}\n", 30)
+            + line("table:\n    | op |\n    | C30 |"),
+            "E0402",
+        ),
+        (line("\n  ".join(f"cnov{i}(8)" for i in range(1000))), "E0201"),
+        (line("\n  ".join("conv({1, 2})" for _ in range(200))), None),
+        (RECURSIONS["a block in groups"][0], "E0402"),
+        (REPEATS["a growing list"][0], "E0401"),
+    ],
+    ids=["nets", "loops", "choice", "choices", "errors", "decisions", "recursion", "list"],
+)
+def test_checks_of_whole_files(text: str, code: str | None, server: Server, tmp_path: Path) -> None:
+    """All nets of a file together, and the walks that look for more than one error."""
+    (tmp_path / "a.arch").write_text(text)
+    status, codes = ask(server, tmp_path, "check", "a.arch")
+    assert (status, codes[:1]) == ((1, [code]) if code else (0, []))
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
+
+
+FLAGS = "".join(f"  a{i} = {{0, 1}}\n" for i in range(24))
+
+SPACES = {
+    "a choice of a hundred thousand": line("conv({1..100000})"),
+    "three hundred choices of a thousand": NET + "  conv({1..1000})\n" * 300,
+    "up to ten thousand repeats": line("conv({8, 16}) * {1..10000}"),
+    "ten thousand decisions": line("conv(each {8, 16}) * 10000"),
+    "one of many flags": NET + FLAGS + "  if " + " or ".join(f"a{i}" for i in range(24)) + ": conv({4, 8}, 3)\n",
+    "seven of many flags": NET + FLAGS + "  if " + " + ".join(f"a{i}" for i in range(24)) + " == 7: conv({4, 8}, 3)\n",
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_spaces_too_large_to_be_followed(name: str, server: Server, tmp_path: Path) -> None:
+    """`check` says that it gives up, in time, and claims no size."""
+    (tmp_path / "a.arch").write_text(SPACES[name])
+    status, codes = ask(server, tmp_path, "check", "a.arch")
+    assert (status, codes) == (0, [])
 
 
 def ask(server: Server, folder: Path, *command: str) -> tuple[int, list[str]]:
