@@ -7,6 +7,7 @@ knows which names a definition binds somewhere, not in which order; what it pass
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from archlang.collector import paused
 from archlang.errors import ArchError, Diagnostic, nearest
@@ -30,15 +31,22 @@ def _bound(node: tree.Node) -> set[str]:
     """The names that a definition binds for itself: parameters, assignments, `as`, loops, local functions."""
     names: set[str] = set()
     for part in node.walk():
-        if isinstance(part, tree.Param | tree.FnDef | tree.ChoiceDef):
-            names.add(part.name.id)
-        elif isinstance(part, tree.For | tree.Comprehension):
-            names.update(name.id for name in part.names)
-        elif isinstance(part, tree.Assign):
-            names.update(target.id for target in part.targets if isinstance(target, tree.Name))
-        elif isinstance(part, tree.Flow | tree.Input) and part.name is not None:
-            names.add(part.name.id)
+        binds = _BINDS.get(type(part))
+        if binds is not None:
+            names.update(name.id for name in binds(part) if isinstance(name, tree.Name))
     return names
+
+
+_BINDS: dict[type, Callable[[Any], Iterable[tree.Expr | None]]] = {
+    tree.Param: lambda node: (node.name,),
+    tree.FnDef: lambda node: (node.name,),
+    tree.ChoiceDef: lambda node: (node.name,),
+    tree.For: lambda node: node.names,
+    tree.Comprehension: lambda node: node.names,
+    tree.Assign: lambda node: node.targets,
+    tree.Flow: lambda node: (node.name,),
+    tree.Input: lambda node: (node.name,),
+}
 
 
 class _Walk:

@@ -51,6 +51,7 @@ class Steps(Expressions):
         self.steps: list[Step | CallStep] = []
         self.flow: Tensor | None = None
         self.given: list[Tensor] | None = None
+        self._bare: tuple[Defaults, dict[tuple[Builtin, bool], dict[str, Value]]] = (defaults, {})
         self.prefix = ""
         self.counts: dict[str, int] = {}
         self.names: set[str] = set()
@@ -235,7 +236,7 @@ class Steps(Expressions):
         where = step.span
         self._check_inputs(callee, len(tensors), where)
         if isinstance(callee, Builtin):
-            given = self._bind_builtin(callee, step)
+            given = self._given(callee, step)
             return callee.emit(self, tensors, given, where, label)
         if isinstance(callee, NetValue):
             return self._call_net(callee, step, tensors, label)
@@ -254,6 +255,17 @@ class Steps(Expressions):
     def _set(self, keys: tuple[Value, ...], name: str, once: bool, step: Applied) -> tuple[bool, Value]:
         """A setting by `default` or `with`; in a repeat, not for a parameter marked `once`."""
         return (False, None) if once and step.again else self.defaults.find(keys, name)
+
+    def _given(self, callee: Builtin, step: Applied) -> dict[str, Value]:
+        """The arguments of a built-in. Those of a bare `bn` or `relu` are found once for the same settings."""
+        if step.args or step.kwargs:
+            return self._bind_builtin(callee, step)
+        if self._bare[0] is not self.defaults:
+            self._bare = (self.defaults, {})
+        known = self._bare[1]
+        if (callee, step.again) not in known:
+            known[callee, step.again] = self._bind_builtin(callee, step)
+        return known[callee, step.again]
 
     def _bind_builtin(self, callee: Builtin, step: Applied) -> dict[str, Value]:
         given = named(callee.name, parameter_names(callee), step.args, dict(step.kwargs), step.span)

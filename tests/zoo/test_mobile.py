@@ -42,8 +42,8 @@ def _pytorchcv(name: str) -> Build:
     return build
 
 
-def _many(family: str, builds: Mapping[str, Build]) -> list[Case]:
-    return [Case(f"zoo:{family}:{variant}", build, SMALL) for variant, build in builds.items()]
+def _many(family: str, builds: Mapping[str, Build], gain: float = 1.0) -> list[Case]:
+    return [Case(f"zoo:{family}:{variant}", build, SMALL, gain=gain) for variant, build in builds.items()]
 
 
 _WIDTHS = {"w100": "w1", "w075": "w3d4", "w050": "wd2", "w025": "wd4"}
@@ -227,7 +227,8 @@ CASES = [
     *_many("mnasnet", MNASNET),
     *_many("efficientnet", EFFICIENTNET),
     *_many("efficientnet_lite", EFFICIENTNET_LITE),
-    *_many("once_for_all", ONCE_FOR_ALL),
+    # with a gain of 1 the reference itself rounds to 1.5e-4 of the scale in float32; in float64 the two agree to 1e-13
+    *_many("once_for_all", ONCE_FOR_ALL, gain=0.85),
     SSD300,
     *SSDLITE,
 ]
