@@ -6,10 +6,8 @@ import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
-import archlang
 from archlang.backends.keras.layer import KerasLayer
 from archlang.backends.keras.lowering import LOWERINGS, UNSUPPORTED
 from archlang.backends.keras.names import RESERVED, check_layer_names, function_names, safe
@@ -26,15 +24,12 @@ from archlang.backends.pytorch.parameters import Parameter
 from archlang.backends.pytorch.plan import ClassPlan
 from archlang.backends.pytorch.regions import region_tree
 from archlang.backends.pytorch.source import doc_lines
-from archlang.cost import cost
+from archlang.backends.rendering import facts, render
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
 from archlang.passes import dead_code
 from archlang.weights import specs
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 HELPERS = (
     *("local_response_norm", "pad_with_lowest", "unpadded_average_pool", "channel_shuffle"),
@@ -80,7 +75,10 @@ def generate(graph: Graph, origin: str = "") -> KerasSource:
     body = _render(
         "body.py.j2", functions=texts, helpers=helpers, initialise=_initialised(graph), loads=bool(specs(graph))
     )
-    text = f"{_render('header.py.j2', imports=_imports(body), **_origin(graph, origin))}\n\n{body}".rstrip("\n") + "\n"
+    text = (
+        f"{_render('header.py.j2', imports=_imports(body), **facts(graph, origin, docstring))}\n\n{body}".rstrip("\n")
+        + "\n"
+    )
     ast.parse(text)
     return KerasSource(text, functions[plans[-1].name])
 
@@ -310,25 +308,4 @@ def _imports(body: str) -> list[str]:
     return [*lines, f"from keras import {', '.join(names)}"] if names else lines
 
 
-def _origin(graph: Graph, origin: str) -> dict[str, Any]:
-    total = cost(graph).total
-    return {
-        "name": docstring(graph.name),
-        "version": archlang.__version__,
-        "origin": docstring(origin),
-        "digest": graph.digest,
-        "params": f"{total.params:,}",
-        "macs": f"{total.macs:,}",
-    }
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader("archlang.backends.keras")
-    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-
-
-def _render(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(**values)
+_render = partial(render, "archlang.backends.keras")

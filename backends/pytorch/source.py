@@ -6,11 +6,9 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
 
-import archlang
 from archlang.backends.pytorch.body import open_circles
 from archlang.backends.pytorch.classes import plan_classes
 from archlang.backends.pytorch.constructor import ClassText, class_text
@@ -22,14 +20,11 @@ from archlang.backends.pytorch.names import check_names, docstring, variable
 from archlang.backends.pytorch.nesting import Results
 from archlang.backends.pytorch.plan import ClassPlan
 from archlang.backends.pytorch.regions import enclosing_block, region_tree
-from archlang.cost import cost
+from archlang.backends.rendering import facts, render
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.ops.join import Mean
 from archlang.passes import dead_code
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
@@ -69,7 +64,7 @@ def generate(graph: Graph, origin: str = "", init: str = "paper", zero_init: boo
     classes.append(_network_text(plans[-1], graph, tail))
     helpers = _helpers(plans, scheme(graph, init))
     body = _render("body.py.j2", classes=classes, helpers=helpers, initialise=initialise)
-    header = _render("header.py.j2", imports=_imports(body), **_origin(graph, origin))
+    header = _render("header.py.j2", imports=_imports(body), **facts(graph, origin, docstring))
     text = f"{header}\n\n{body}"
     ast.parse(text)
     return PythonSource(text, network)
@@ -190,25 +185,4 @@ def _imports(body: str) -> list[str]:
     return [*lines, f"from torch import {', '.join(names)}"]
 
 
-def _origin(graph: Graph, origin: str) -> dict[str, Any]:
-    total = cost(graph).total
-    return {
-        "name": docstring(graph.name),
-        "version": archlang.__version__,
-        "origin": docstring(origin),
-        "digest": graph.digest,
-        "params": f"{total.params:,}",
-        "macs": f"{total.macs:,}",
-    }
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader("archlang.backends.pytorch")
-    return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-
-
-def _render(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(**values)
+_render = partial(render, "archlang.backends.pytorch")
