@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from archlang.backends.keras.layout import Applied, Term
-from archlang.backends.pytorch.layer import Layer
-from archlang.backends.pytorch.layout import Call, Expression, Keyword, call
+from archlang.backends.source.layer import Layer
+from archlang.backends.source.layout import Call, Expression, Keyword, call
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archlang.backends.pytorch.layout import INDENT, Call, Expression, fits, flat, laid_out
+from archlang.backends.source.layout import INDENT, Call, Expression, fits, flat, laid_out
 
 
 @dataclass(frozen=True)

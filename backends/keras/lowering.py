@@ -17,9 +17,8 @@ from archlang.backends.keras.layer import (
 )
 from archlang.backends.keras.layout import Applied
 from archlang.backends.keras.place import Padding, Place, is_sliced, op_windows
-from archlang.backends.pytorch.layer import Argument
-from archlang.backends.pytorch.layout import Call, call, chained
-from archlang.backends.pytorch.lowering import IDENTITY, pair, symmetric
+from archlang.backends.source.layer import IDENTITY, Argument, pair, symmetric
+from archlang.backends.source.layout import Call, call, chained
 from archlang.ir.types import TensorType
 from archlang.ops.activation import (
     Gelu,

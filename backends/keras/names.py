@@ -7,7 +7,7 @@ import keyword
 import re
 from collections.abc import Iterable
 
-from archlang.backends.pytorch.names import unique
+from archlang.backends.source.names import unique
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from archlang.backends.pytorch.regions import enclosing_block
+from archlang.backends.source.regions import enclosing_block
 from archlang.ir.graph import Graph, Node
 from archlang.ir.types import TensorType
 from archlang.ops.activation import HardSigmoid, Relu, Relu6, Sigmoid, Softmax

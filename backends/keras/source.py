@@ -13,18 +13,17 @@ from archlang.backends.keras.lowering import LOWERINGS, UNSUPPORTED
 from archlang.backends.keras.names import RESERVED, check_layer_names, function_names, safe
 from archlang.backends.keras.place import places
 from archlang.backends.keras.writer import Results, Writer
-from archlang.backends.pytorch.body import open_circles
-from archlang.backends.pytorch.classes import plan_classes
-from archlang.backends.pytorch.formulas import literal_text
-from archlang.backends.pytorch.layer import REQUIRED, Layer
-from archlang.backends.pytorch.layout import INDENT, Call, Expression, definition, fits, flat, laid_out
-from archlang.backends.pytorch.lowering import IDENTITY
-from archlang.backends.pytorch.names import check_names, docstring, variable
-from archlang.backends.pytorch.parameters import Parameter
-from archlang.backends.pytorch.plan import ClassPlan
-from archlang.backends.pytorch.regions import region_tree
-from archlang.backends.pytorch.source import doc_lines
-from archlang.backends.rendering import facts, render
+from archlang.backends.source.body import open_circles
+from archlang.backends.source.classes import plan_classes
+from archlang.backends.source.docstrings import block_doc, docstring, network_doc
+from archlang.backends.source.formulas import literal_text
+from archlang.backends.source.layer import IDENTITY, REQUIRED, Layer
+from archlang.backends.source.layout import INDENT, Call, Expression, definition, flat, laid_out
+from archlang.backends.source.names import check_names, variable
+from archlang.backends.source.parameters import Parameter
+from archlang.backends.source.plan import ClassPlan
+from archlang.backends.source.regions import region_tree
+from archlang.backends.source.rendering import facts, render
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
@@ -143,7 +142,7 @@ def _block_text(plan: ClassPlan, functions: Mapping[str, str]) -> FunctionText:
     if any(attribute.layer.stateful for attribute in plan.body.attributes):
         parameters += ["*", "name: str"]
     head = definition(functions[plan.name], parameters, returns, 0)
-    return FunctionText(head, _block_doc(plan), body)
+    return FunctionText(head, block_doc(plan), body)
 
 
 def _passed(plan: ClassPlan) -> list[Parameter]:
@@ -190,25 +189,6 @@ def _input_number(plan: ClassPlan, name: str) -> int:
     return int(digits) - 1 if digits.isdigit() else 0
 
 
-def _block_doc(plan: ClassPlan) -> list[str]:
-    scope = plan.region.scope
-    if scope and scope.doc:
-        return _apart(doc_lines(_sentence(scope.doc)))
-    what = f"Block `{plan.region.block}`." if plan.region.block else f"`{plan.region.path}`."
-    return doc_lines(docstring(what))
-
-
-def _apart(lines: list[str]) -> list[str]:
-    """With a space before a quote, which would stand beside those of the docstring."""
-    return [f" {lines[0]}", *lines[1:]] if lines[0].startswith('"') else lines
-
-
-def _sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    text = docstring(text)
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +206,8 @@ def _network_text(plan: ClassPlan, graph: Graph, functions: Mapping[str, str]) -
     body += _made_model(graph, inputs, writer.names(always), writer.names(tuple(auxiliary)))
     flag = ["auxiliary: bool = False"] if auxiliary else []
     head = definition(functions[plan.name], flag, "keras.Model", 0)
-    return FunctionText(head, _network_doc(graph), body)
+    called = [docstring(graph.nodes[value].name) for value in graph.inputs]
+    return FunctionText(head, network_doc(graph, called, partial(_batched, graph), "with `auxiliary`"), body)
 
 
 def _made_inputs(graph: Graph, inputs: Sequence[str]) -> Iterator[str]:
@@ -257,18 +238,6 @@ def _made_model(graph: Graph, inputs: Sequence[str], always: Sequence[str], auxi
 
 def _one_or_list(values: Sequence[str]) -> Expression:
     return values[0] if len(values) == 1 else Call("", tuple(values), "[]")
-
-
-def _network_doc(graph: Graph) -> list[str]:
-    """What it is, the shapes that it takes, and those that it returns."""
-    taken = [f"{docstring(graph.nodes[v].name)}: {_batched(graph, v)}" for v in graph.inputs]
-    returned = [_batched(graph, output.value) for output in graph.outputs if not output.aux]
-    auxiliary = [_batched(graph, output.value) for output in graph.outputs if output.aux]
-    shapes = f"{', '.join(taken)}. Returns {', '.join(returned)}"
-    shapes += f", with `auxiliary` also {', '.join(auxiliary)}." if auxiliary else "."
-    what = _sentence(graph.doc or graph.name)
-    together = f"{what} {shapes}"
-    return _apart([together] if fits(together, INDENT + 6) else [*doc_lines(what), "", *doc_lines(shapes)])
 
 
 def _batched(graph: Graph, value: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from archlang.backends.pytorch.body import INPUT, Body, Value
-from archlang.backends.pytorch.names import unique
+from archlang.backends.source.body import INPUT, Body, Value
+from archlang.backends.source.names import unique
 
 _POOL = ("x", "y", "z", "u", "v", "w")
 """Variables that say nothing but `the value so far`; such a name may pass from value to value."""

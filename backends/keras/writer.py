@@ -10,12 +10,12 @@ from archlang.backends.keras.layer import Given, KerasLayer, Site, Step
 from archlang.backends.keras.layout import lines, text
 from archlang.backends.keras.names import COUNTERS, local, quoted, safe
 from archlang.backends.keras.variables import Variables
-from archlang.backends.pytorch.body import INPUT, Attribute, Value
-from archlang.backends.pytorch.formulas import Formula
-from archlang.backends.pytorch.layer import Argument, Layer
-from archlang.backends.pytorch.layout import INDENT, Call, Expression, Keyword, fits
-from archlang.backends.pytorch.nesting import bypass
-from archlang.backends.pytorch.plan import ClassPlan, Option, Slot
+from archlang.backends.source.body import INPUT, Attribute, Value
+from archlang.backends.source.formulas import Formula
+from archlang.backends.source.layer import Argument, Layer
+from archlang.backends.source.layout import INDENT, Call, Expression, Keyword, fits
+from archlang.backends.source.nesting import bypass
+from archlang.backends.source.plan import ClassPlan, Option, Slot
 
 
 @dataclass(frozen=True)

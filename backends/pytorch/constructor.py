@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from archlang.backends.pytorch.forward import MARGIN, forward_lines
-from archlang.backends.pytorch.layer import Layer
-from archlang.backends.pytorch.layout import (
+from archlang.backends.source.layer import Layer
+from archlang.backends.source.layout import (
     INDENT,
     Call,
     Expression,
@@ -19,8 +19,8 @@ from archlang.backends.pytorch.layout import (
     laid_out,
     repeated,
 )
-from archlang.backends.pytorch.nesting import Results
-from archlang.backends.pytorch.plan import ClassPlan, Option, Slot
+from archlang.backends.source.nesting import Results
+from archlang.backends.source.plan import ClassPlan, Option, Slot
 
 
 @dataclass(frozen=True)

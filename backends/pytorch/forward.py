@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from archlang.backends.pytorch.body import INPUT, Item, Value
-from archlang.backends.pytorch.formulas import Formula
-from archlang.backends.pytorch.layer import Layer
-from archlang.backends.pytorch.layout import INDENT, WIDTH, Call, Expression, Keyword, fits, flat, laid_out
-from archlang.backends.pytorch.names import unique, variable
-from archlang.backends.pytorch.nesting import Nesting, Results, bypass
-from archlang.backends.pytorch.plan import ClassPlan, Option
+from archlang.backends.source.body import INPUT, Item, Value
+from archlang.backends.source.formulas import Formula
+from archlang.backends.source.layer import Layer
+from archlang.backends.source.layout import INDENT, WIDTH, Call, Expression, Keyword, fits, flat, laid_out
+from archlang.backends.source.names import unique, variable
+from archlang.backends.source.nesting import Nesting, Results, bypass
+from archlang.backends.source.plan import ClassPlan, Option
 from archlang.ops import OPS
 
 MARGIN = 2 * INDENT

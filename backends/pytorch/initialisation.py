@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archlang.backends.pytorch.body import INPUT, Body, Value
-from archlang.backends.pytorch.layer import Layer
-from archlang.backends.pytorch.layout import INDENT
-from archlang.backends.pytorch.plan import ClassPlan, Option
+from archlang.backends.source.body import INPUT, Body, Value
+from archlang.backends.source.layer import Layer
+from archlang.backends.source.layout import INDENT
+from archlang.backends.source.plan import ClassPlan, Option
 from archlang.ir.graph import Graph
 from archlang.weights import is_transformer
 

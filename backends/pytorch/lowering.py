@@ -6,8 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from archlang.backends.pytorch.layer import Apply, Argument, Layer, Texts, call_module, function
-from archlang.backends.pytorch.layout import Call, Expression, call, chained, flat, joined
+from archlang.backends.source.layer import (
+    IDENTITY,
+    Apply,
+    Argument,
+    Layer,
+    Texts,
+    call_module,
+    function,
+    pair,
+    symmetric,
+)
+from archlang.backends.source.layout import Call, Expression, call, chained, flat, joined
 from archlang.ir.types import TensorType
 from archlang.ops.activation import (
     Activation,
@@ -33,16 +43,6 @@ from archlang.ops.regularize import Dropout, DropPath
 from archlang.ops.shape import Crop, Flatten, Shift, Shuffle, Slice, Subsample, Take, Tokens, Upsample, Zero
 
 Types = Sequence[TensorType]
-
-
-def pair(value: tuple[int, int]) -> int | tuple[int, int]:
-    return value[0] if value[0] == value[1] else value
-
-
-def symmetric(padding: Pad4) -> int | tuple[int, int] | None:
-    """The padding as PyTorch's layers take it, None where the sides differ."""
-    top, left, bottom, right = padding
-    return pair((top, left)) if (top, left) == (bottom, right) else None
 
 
 def pads_by_hand(op: Op) -> bool:
@@ -255,13 +255,14 @@ def _cropped(apply: Apply, crop: str) -> Apply:
 
 def _global_avg_pool(op: GlobalAvgPool, xs: Types, by_hand: bool) -> Layer:
     if xs[0].is_image:
-        return _function(
+        pool = _function(
             "gap", lambda module, arguments, inputs: call("F.adaptive_avg_pool2d", *inputs, "1"), (), "light"
         )
+        return replace(pool, flattened=_mean_over_positions())
     return _function("gap over tokens", lambda module, arguments, inputs: joined(*inputs, ".mean(1)"), (), "light")
 
 
-def mean_over_positions() -> Layer:
+def _mean_over_positions() -> Layer:
     """Global average pooling and flattening in one."""
     return _function("mean", lambda module, arguments, inputs: joined(*inputs, ".mean((2, 3))"), (), "light")
 
@@ -280,10 +281,6 @@ def _scale(op: Scale, xs: Types, by_hand: bool) -> Layer:
         return Layer(f"scale {shape}", "Scale2d", arguments, stateful=True, weight="tail", helpers=helper)
     helper = frozenset({"Scale"})
     return Layer(f"scale {shape}", "Scale", arguments, stateful=True, weight="tail", helpers=helper)
-
-
-IDENTITY = Layer("identity")
-"""An op that changes nothing: no line is written for it."""
 
 
 def _operator(kind: str, operator: str) -> Callable[[Op, Types, bool], Layer]:

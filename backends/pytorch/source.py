@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from textwrap import wrap
 
-from archlang.backends.pytorch.body import open_circles
-from archlang.backends.pytorch.classes import plan_classes
 from archlang.backends.pytorch.constructor import ClassText, class_text
 from archlang.backends.pytorch.initialisation import initialised, scheme, zeroing
-from archlang.backends.pytorch.layer import Layer
-from archlang.backends.pytorch.layout import INDENT, WIDTH, fits
 from archlang.backends.pytorch.lowering import LOWERINGS, UNSUPPORTED, as_module, pads_by_hand
-from archlang.backends.pytorch.names import check_names, docstring, variable
-from archlang.backends.pytorch.nesting import Results
-from archlang.backends.pytorch.plan import ClassPlan
-from archlang.backends.pytorch.regions import enclosing_block, region_tree
-from archlang.backends.rendering import facts, render
+from archlang.backends.source.body import open_circles
+from archlang.backends.source.classes import plan_classes
+from archlang.backends.source.docstrings import block_doc, docstring, network_doc
+from archlang.backends.source.layer import Layer
+from archlang.backends.source.names import check_names, variable
+from archlang.backends.source.nesting import Results
+from archlang.backends.source.plan import ClassPlan
+from archlang.backends.source.regions import enclosing_block, region_tree
+from archlang.backends.source.rendering import facts, render
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.ops.join import Mean
 from archlang.passes import dead_code
-
-_HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 HELPERS = (
     *("unpadded_avg_pool2d", "centre_crop", "LayerNorm2d", "Scale", "Scale2d", "RadialBasis"),
@@ -57,7 +53,7 @@ def generate(graph: Graph, origin: str = "", init: str = "paper", zero_init: boo
     open_circles(root, graph)
     plans = plan_classes(root, graph, layers, members)
     network = plans[-1].name
-    classes = [class_text(plan, _block_inputs(plan), _block_results(plan), _block_doc(plan)) for plan in plans[:-1]]
+    classes = [class_text(plan, _block_inputs(plan), _block_results(plan), block_doc(plan)) for plan in plans[:-1]]
     initialise = initialised(graph, init)
     tail = ["self.apply(initialise)"] if initialise else []
     tail += zeroing(plans) if zero_init else []
@@ -110,28 +106,6 @@ def _block_results(plan: ClassPlan) -> Results:
     return Results(plan.body.outputs)
 
 
-def _block_doc(plan: ClassPlan) -> list[str]:
-    scope = plan.region.scope
-    if scope and scope.doc:
-        return doc_lines(_sentence(scope.doc))
-    what = f"Block `{plan.region.block}`." if plan.region.block else f"`{plan.region.path}`."
-    return doc_lines(docstring(what))
-
-
-def _sentence(text: str) -> str:
-    """With a capital and a full stop; a quote at the beginning stands apart from the docstring's own."""
-    text = docstring(text)
-    text = f" {text}" if text.startswith('"') else text
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def doc_lines(text: str) -> list[str]:
-    """The text in lines that fit between the quotes of a docstring. A shape stays on one line."""
-    whole = re.sub(r"\(N, [^)]*\)", lambda shape: shape[0].replace(" ", _HARD_SPACE), text)
-    lines = [text] if fits(text, INDENT + 6) else wrap(whole, WIDTH - INDENT - 3, break_long_words=False)
-    return [line.replace(_HARD_SPACE, " ") for line in lines]
-
-
 def _network_text(plan: ClassPlan, graph: Graph, tail: Sequence[str]) -> ClassText:
     inputs = _variables([graph.nodes[value].name for value in graph.inputs])
     values = list(zip(graph.outputs, plan.body.outputs, strict=True))
@@ -139,19 +113,9 @@ def _network_text(plan: ClassPlan, graph: Graph, tail: Sequence[str]) -> ClassTe
     training = {value: output.name for output, value in values if output.aux}
     results = Results(always, tuple(training), training)
     hooks = ["self.register_forward_pre_hook(draw_column)"] if _draws_column(graph) else []
-    return class_text(plan, inputs, results, _network_doc(graph, inputs), [*tail, *hooks])
-
-
-def _network_doc(graph: Graph, inputs: list[str]) -> list[str]:
-    """What it is, the shapes that it takes, and those that it returns."""
-    taken = [f"{name}: {_batched(graph, v)}" for name, v in zip(inputs, graph.inputs, strict=True)]
-    returned = [_batched(graph, output.value) for output in graph.outputs if not output.aux]
-    auxiliary = [_batched(graph, output.value) for output in graph.outputs if output.aux]
-    shapes = f"{', '.join(taken)}. Returns {', '.join(returned)}"
-    shapes += f", in training also {', '.join(auxiliary)}." if auxiliary else "."
-    what = _sentence(graph.doc or graph.name)
-    together = f"{what} {shapes}"
-    return [together] if fits(together, INDENT + 6) else [*doc_lines(what), "", *doc_lines(shapes)]
+    return class_text(
+        plan, inputs, results, network_doc(graph, inputs, partial(_batched, graph), "in training"), [*tail, *hooks]
+    )
 
 
 def _batched(graph: Graph, value: int) -> str:

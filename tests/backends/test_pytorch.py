@@ -19,7 +19,8 @@ import archlang
 from archlang import weights as weights_module
 from archlang.backend import Request, compile_graph
 from archlang.backends.pytorch import build_module, generate, lowering
-from archlang.backends.pytorch.names import MODULE_ATTRIBUTES, docstring, pascal_case, variable
+from archlang.backends.source.docstrings import docstring
+from archlang.backends.source.names import MODULE_ATTRIBUTES, pascal_case, variable
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Builder, Graph, Scope, verify
 from archlang.net import loads

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from archlang.backends.pytorch.body import Body
-from archlang.backends.pytorch.embedding import Embedding
-from archlang.backends.pytorch.formulas import Formula
-from archlang.backends.pytorch.parameters import Parameter
-from archlang.backends.pytorch.regions import Region
+from archlang.backends.source.body import Body
+from archlang.backends.source.embedding import Embedding
+from archlang.backends.source.formulas import Formula
+from archlang.backends.source.parameters import Parameter
+from archlang.backends.source.regions import Region
 
 Slot = tuple[str | int, ...]
 """Where an argument stands: (attribute, position, ...) in the constructor, (item number, name) in forward."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from archlang.backends.pytorch.body import INPUT, Body, Item, Value
-from archlang.backends.pytorch.plan import ClassPlan, Option
+from archlang.backends.source.body import INPUT, Body, Item, Value
+from archlang.backends.source.plan import ClassPlan, Option
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from archlang.backends.pytorch.layout import Call, Expression, Keyword
+from archlang.backends.source.layout import Call, Expression, Keyword
+from archlang.ops.conv import Pad4
 
 
 class Missing(Enum):
@@ -41,6 +42,17 @@ class Argument:
         return self.label or self.keyword
 
 
+def pair(value: tuple[int, int]) -> int | tuple[int, int]:
+    """Both axes as one number where they are equal."""
+    return value[0] if value[0] == value[1] else value
+
+
+def symmetric(padding: Pad4) -> int | tuple[int, int] | None:
+    """The padding as the frameworks' layers take it, None where the sides differ."""
+    top, left, bottom, right = padding
+    return pair((top, left)) if (top, left) == (bottom, right) else None
+
+
 Texts = Mapping[str, Expression | None]
 """The arguments of a call by label or keyword as expressions; None where the default is meant."""
 
@@ -61,7 +73,8 @@ class Layer:
     are followed by `call_arguments`. weight: how it stands in a line of code: `head` begins a new thought (a
     convolution, a block), `tail` finishes one (a norm, an activation), `join` takes several values, `light` is a mere
     view. in_place: the function takes `inplace=True`. writable: writing over its result breaks no gradient.
-    helpers: the classes that the file must define. outputs: how many values it makes.
+    helpers: the classes that the file must define. outputs: how many values it makes. flattened: what it becomes
+    together with a flattening that follows, if one call does both.
     """
 
     kind: str
@@ -76,12 +89,17 @@ class Layer:
     helpers: frozenset[str] = frozenset()
     outputs: int = 1
     keys: tuple[str, ...] = ()
+    flattened: Layer | None = None
 
     @property
     def shape(self) -> tuple[Any, ...]:
         """What two instances must share to be written by the same line."""
         inner = tuple(a.shape if isinstance(a, Layer) else (a.keyword, a.role) for a in self.arguments)
         return (self.kind, self.module, self.stateful, self.keys, inner, tuple(a.name for a in self.call_arguments))
+
+
+IDENTITY = Layer("identity")
+"""An op that changes nothing: no line is written for it."""
 
 
 def function(name: str, *positional: str) -> Apply:

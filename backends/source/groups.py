@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from archlang.backends.pytorch.names import pascal_case
-from archlang.backends.pytorch.regions import Form, Region, enclosing_block
+from archlang.backends.source.names import pascal_case
+from archlang.backends.source.regions import Form, Region, enclosing_block
 from archlang.ir.graph import Graph
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from archlang.backends.pytorch.layer import Layer
+from archlang.backends.source.layer import Layer
 from archlang.ir.graph import Graph, Scope
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from archlang.backends.pytorch.body import INPUT, Body, Item, Value
-from archlang.backends.pytorch.layer import call_module
+from archlang.backends.source.body import INPUT, Body, Item, Value
+from archlang.backends.source.layer import call_module
 
 MAX_TRIALS = 20_000
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archlang.backends.pytorch.formulas import Formula, Schedule, literal, literal_text, name
-from archlang.backends.pytorch.layer import ABSENT, REQUIRED, Argument
-from archlang.backends.pytorch.names import unique, variable
+from archlang.backends.source.formulas import Formula, Schedule, literal, literal_text, name
+from archlang.backends.source.layer import ABSENT, REQUIRED, Argument
+from archlang.backends.source.names import unique, variable
 
 Values = tuple[Any, ...]
 """One value for each instance of a class; ABSENT where the instance has no use for it."""

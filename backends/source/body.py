@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from archlang.backends.pytorch.layer import Layer
-from archlang.backends.pytorch.lowering import IDENTITY, mean_over_positions
-from archlang.backends.pytorch.regions import Form, Region
+from archlang.backends.source.layer import IDENTITY, Layer
+from archlang.backends.source.regions import Form, Region
 from archlang.ir.graph import Graph
 
 INPUT = -1
@@ -230,8 +229,8 @@ def _with_means(
     gone: dict[int, int] = {}
     for unit in units:
         pool = _pool_before(unit, makers, read) if unit.layer.kind == "flatten" else None
-        if pool:
-            means[pool.first] = replace(pool, layer=mean_over_positions())
+        if pool and pool.layer.flattened:
+            means[pool.first] = replace(pool, layer=pool.layer.flattened)
             gone[unit.outputs[0]] = unit.inputs[0]
     kept = [means.get(unit.first, unit) for unit in units if unit.outputs[0] not in gone]
     return _rewired(kept, gone), gone

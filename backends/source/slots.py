@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from archlang.backends.pytorch.body import Body
-from archlang.backends.pytorch.embedding import Embedding
-from archlang.backends.pytorch.formulas import Formula
-from archlang.backends.pytorch.layer import ABSENT, Argument, Layer
-from archlang.backends.pytorch.parameters import PARAMETER_NAMES, Solver, Values
-from archlang.backends.pytorch.plan import Instance, Slot
+from archlang.backends.source.body import Body
+from archlang.backends.source.embedding import Embedding
+from archlang.backends.source.formulas import Formula
+from archlang.backends.source.layer import ABSENT, Argument, Layer
+from archlang.backends.source.parameters import PARAMETER_NAMES, Solver, Values
+from archlang.backends.source.plan import Instance, Slot
 
 
 @dataclass

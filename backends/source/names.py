@@ -91,18 +91,3 @@ def unique(name: str, taken: Iterable[str]) -> str:
         number += 1
         candidate = f"{base}{number}"
     return candidate
-
-
-def docstring(text: str) -> str:
-    """`text` for use between triple quotes: what could end or change the string is escaped."""
-    escaped = "".join(_escaped(char) for char in " ".join(text.split()))
-    escaped = escaped.replace('"""', '\\"\\"\\"')
-    return escaped[:-1] + '\\"' if escaped.endswith('"') and not escaped.endswith('\\"') else escaped
-
-
-def _escaped(char: str) -> str:
-    if char == "\\":
-        return "\\\\"
-    if "\ud800" <= char <= "\udfff":  # half of a pair: no file could hold it
-        return "\N{REPLACEMENT CHARACTER}"
-    return char if char.isprintable() else f"\\U{ord(char):08x}"

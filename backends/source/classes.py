@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from archlang.backends.pytorch.body import Body, Lowered, build_body
-from archlang.backends.pytorch.embedding import Embedding, connected, embed, identity, is_plain_module
-from archlang.backends.pytorch.formulas import Formula, Schedule, replaced, schedule
-from archlang.backends.pytorch.formulas import name as name_of
-from archlang.backends.pytorch.groups import class_name, groups
-from archlang.backends.pytorch.layer import ABSENT, Layer
-from archlang.backends.pytorch.names import MODULE_ATTRIBUTES, RESERVED_CLASSES, pascal_case, unique
-from archlang.backends.pytorch.parameters import Solver, Values, Variable
-from archlang.backends.pytorch.plan import ClassPlan, Instance, Option, Slot
-from archlang.backends.pytorch.regions import Region
-from archlang.backends.pytorch.slots import Slots, is_harmless, label_of
+from archlang.backends.source.body import Body, Lowered, build_body
+from archlang.backends.source.embedding import Embedding, connected, embed, identity, is_plain_module
+from archlang.backends.source.formulas import Formula, Schedule, replaced, schedule
+from archlang.backends.source.formulas import name as name_of
+from archlang.backends.source.groups import class_name, groups
+from archlang.backends.source.layer import ABSENT, Layer
+from archlang.backends.source.names import MODULE_ATTRIBUTES, RESERVED_CLASSES, pascal_case, unique
+from archlang.backends.source.parameters import Solver, Values, Variable
+from archlang.backends.source.plan import ClassPlan, Instance, Option, Slot
+from archlang.backends.source.regions import Region
+from archlang.backends.source.slots import Slots, is_harmless, label_of
 from archlang.ir.graph import Graph
 from archlang.ops.regularize import DropPath
 
