@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from archlang.collector import paused
 from archlang.cost import NetCost, cost
 from archlang.errors import ArchError, Diagnostic, fail
 from archlang.lower import Lowered, Memo, Module, NetValue, Session, lower, metrics
@@ -45,7 +46,8 @@ def check(spec: str, begin: Callable[[str], None] = lambda name: None) -> Report
     begin(spec)
     report = Report()
     try:
-        _check_spec(split(spec), report)
+        with paused():
+            _check_spec(split(spec), report)
     except ArchError as error:
         _add(report, error)
     return report

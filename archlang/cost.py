@@ -11,9 +11,10 @@ from archlang.ir.types import TensorType
 from archlang.memory import FLOAT32, INT8, peak_memory
 from archlang.ops.base import Cost
 from archlang.passes import inference
+from archlang.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LayerCost:
     """One op of the network. name: its module path; output: the type that it makes."""
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Op
+from archlang.records import record
 from archlang.source import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Node:
     """One op and the value that it makes.
 
@@ -28,7 +29,7 @@ class Node:
     fused: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Output:
     """A result of the network. aux: exists in training only (GoogLeNet's auxiliary classifiers)."""
 
@@ -37,7 +38,7 @@ class Output:
     aux: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scope:
     """A part of the source that became a part of the Graph: all nodes whose name begins with its path.
 

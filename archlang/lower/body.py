@@ -40,6 +40,10 @@ class Body(Steps):
         """The statements of a net. tensors: its inputs, where it is a step in another net."""
         self.given = None if tensors is None else list(tensors)
         self.suite(net.decl.suite)
+        self.conclude(net)
+
+    def conclude(self, net: NetValue) -> None:
+        """After the last statement: the flow is the output where none is named."""
         name = net.decl.name.span
         if self.given:
             raise fail("E0214", f"`{net}` has fewer inputs than the tensors that are given", name)
@@ -100,7 +104,8 @@ class Body(Steps):
 
     def _default(self, stmt: tree.Default) -> None:
         callee, values = self.settings(stmt.call)
-        self.defaults = self.defaults.set(callee.name if isinstance(callee, Builtin) else callee, values)
+        set_ = self.defaults.set(callee.name if isinstance(callee, Builtin) else callee, values)
+        self.defaults = self.session.settled(set_)
 
     def _input(self, stmt: tree.Input) -> None:
         name = stmt.name.id if stmt.name else "image"
@@ -157,11 +162,11 @@ class Body(Steps):
         assert isinstance(self.scope, Scope)
         scope = self.scope
 
-        def run(value: Value, _before: Value) -> None:
+        def run(value: Value) -> None:
             self.bind_names(stmt.names, value, scope, stmt.iterable.span)
             self.suite(stmt.suite)
 
-        self.sequence(None, (partial(run, value) for value in self.iterate(stmt.iterable)))
+        self.rest(((id(stmt), value), partial(run, value)) for value in self.iterate(stmt.iterable))
 
     def _if(self, stmt: tree.If) -> None:
         chosen = self._case(stmt)
@@ -309,7 +314,7 @@ class Body(Steps):
         names = [column.name.id for column in columns]
         _check_columns(stmt, names)
 
-        def run(i: int, row: tree.Row, _before: Value) -> None:
+        def run(i: int, row: tree.Row) -> None:
             if len(row.cells) != len(columns):
                 raise fail("E0106", f"this row has {len(row.cells)} of the table's {len(columns)} columns", row.span)
             cells = dict(zip(names, zip(columns, row.cells, strict=True), strict=True))
@@ -317,7 +322,7 @@ class Body(Steps):
                 lambda: self._row(stmt, cells, row, i), lambda: f"row {i + 1} of the table at line {stmt.span.line}"
             )
 
-        self.sequence(None, (partial(run, i, row) for i, row in enumerate(stmt.body.rows)))
+        self.rest((id(row), partial(run, i, row)) for i, row in enumerate(stmt.body.rows))
 
     def _row(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int) -> None:
         name = self.fresh(stmt.name.id if stmt.name else "layer")
@@ -339,7 +344,7 @@ class Body(Steps):
         first = None if each else self._unit_of_repeat(stmt, cells, row, i, None)
         label = f"row {i + 1} of the table at line {stmt.span.line}"
 
-        def run(k: int, _before: Value) -> None:
+        def run(k: int) -> None:
             self.session.spend(row.span)
             unit = first or self._unit_of_repeat(stmt, cells, row, i, k)
             self.expanding(
@@ -349,7 +354,7 @@ class Body(Steps):
 
         block = self.naming(lambda: repr((first or self._unit_of_repeat(stmt, cells, row, i, 0)).callee))
         with self.within(name, GraphScope("repeat", block, label=label, span=row.span)):
-            self.sequence(None, (partial(run, k) for k in range(times)))
+            self.rest(((id(row), k if each else k > 0, first), partial(run, k)) for k in range(times))
 
     def _unit_of_repeat(self, stmt: tree.Table, cells: Cells, row: tree.Row, i: int, repeat: int | None) -> Applied:
         """The row's step; with `each` in the row, that of one repeat."""

@@ -7,7 +7,7 @@ Most ops become built-ins from their class alone: the fields are the parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,8 @@ MAX_SIZE = 2**31
 
 def whole(value: Value, what: str, span: Span) -> int:
     """A whole number; 32.0 counts as one."""
+    if type(value) is int and -MAX_SIZE < value < MAX_SIZE:
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -59,7 +61,7 @@ def whole(value: Value, what: str, span: Span) -> int:
 
 
 def real(value: Value, what: str, span: Span) -> Any:
-    if isinstance(value, Late):
+    if type(value) is float or isinstance(value, Late):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
@@ -172,23 +174,25 @@ def _attributes(cls: type[Op], given: Arguments, span: Span) -> dict[str, Any]:
     return values
 
 
-def _plain(cls: type[Op]) -> Builtin:
-    def emit(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
-        return body.emit(cls(**_attributes(cls, given, span)), tensors, span, label)
+Types = Sequence[TensorType]
 
-    return Builtin(cls.name, _op_params(cls), emit, cls.arity, aliases=_ALIASES)
+
+def _plain(cls: type[Op]) -> Builtin:
+    def build(given: Arguments, xs: Types, span: Span) -> Op:
+        return cls(**_attributes(cls, given, span))
+
+    return Builtin(cls.name, _op_params(cls), build, inputs=cls.arity, aliases=_ALIASES)
 
 
 def _pool(cls: type[pool.Pool2d]) -> Builtin:
-    def emit(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
+    def build(given: Arguments, xs: Types, span: Span) -> Op:
         values = _attributes(cls, given, span)
         kernel = values["kernel"]
         default = tuple(k // 2 if k % 2 else 0 for k in kernel)
-        x = tensors[0].type
-        pad = padding(given["pad"], (default[0], default[1]), x, kernel, values["stride"], (1, 1), span)
-        return body.emit(cls(**values, padding=pad), tensors, span, label)
+        pad = padding(given["pad"], (default[0], default[1]), xs[0], kernel, values["stride"], (1, 1), span)
+        return cls(**values, padding=pad)
 
-    return Builtin(cls.name, _op_params(cls), emit, aliases=_ALIASES)
+    return Builtin(cls.name, _op_params(cls), build, aliases=_ALIASES)
 
 
 _CONV_PARAMS = (
@@ -199,25 +203,25 @@ _CONV_PARAMS = (
 )
 
 
-def _emit_conv(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
-    """Convolution, then norm, then act; a bias exactly where there is no norm, unless `bias` says otherwise."""
-    if given["bias"] is None:
-        given = {**given, "bias": given["norm"] is None}
-    values = _attributes(conv.Conv2d, given, span)
+def _with_bias(given: Arguments) -> Arguments:
+    """A bias exactly where there is no norm, unless `bias` says otherwise."""
+    return {**given, "bias": given["norm"] is None} if given["bias"] is None else given
+
+
+def _conv(given: Arguments, xs: Types, span: Span) -> Op:
+    values = _attributes(conv.Conv2d, _with_bias(given), span)
     kernel, dilation = values["kernel"], values["dilation"]
     default = (dilation[0] * (kernel[0] - 1) + 1) // 2, (dilation[1] * (kernel[1] - 1) + 1) // 2
-    x = tensors[0].type
-    values["padding"] = padding(given["pad"], default, x, kernel, values["stride"], dilation, span)
-    name = label or body.fresh(given.get("kind", "conv"))
-    out: Value = body.emit(conv.Conv2d(**values), tensors, span, name)
-    return body.follow(out, given["norm"], given["act"], span, name)
+    return conv.Conv2d(
+        **values, padding=padding(given["pad"], default, xs[0], kernel, values["stride"], dilation, span)
+    )
 
 
-def _emit_dwconv(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
+def _dwconv(given: Arguments, xs: Types, span: Span) -> Op:
     """A depthwise convolution: groups are the input's channels, `mult` filters for each."""
-    channels = tensors[0].type.channels
+    channels = xs[0].channels
     filters = channels * whole(given["mult"], "`mult` of `dwconv`", span)
-    return _emit_conv(body, tensors, {**given, "c": filters, "groups": channels, "kind": "dwconv"}, span, label)
+    return _conv({**given, "c": filters, "groups": channels}, xs, span)
 
 
 _TRANSPOSE_PARAMS = (
@@ -229,17 +233,12 @@ _TRANSPOSE_PARAMS = (
 )
 
 
-def _emit_conv_transpose(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
-    """Transposed convolution, then norm, then act; a bias where there is no norm, unless `bias` says otherwise."""
-    if given["bias"] is None:
-        given = {**given, "bias": given["norm"] is None}
-    values = _attributes(conv.ConvTranspose2d, given, span)
+def _conv_transpose(given: Arguments, xs: Types, span: Span) -> Op:
+    values = _attributes(conv.ConvTranspose2d, _with_bias(given), span)
     pad = pair(given["pad"], "`pad` of `conv_transpose`", span)
     if min(pad) < 0:
         raise fail("E0206", "`pad` must not be negative", span)
-    name = label or body.fresh("conv_transpose")
-    out: Value = body.emit(conv.ConvTranspose2d(**values, padding=pad), tensors, span, name)
-    return body.follow(out, given["norm"], given["act"], span, name)
+    return conv.ConvTranspose2d(**values, padding=pad)
 
 
 def _emit_linear(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Value:
@@ -247,10 +246,8 @@ def _emit_linear(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, spa
     x = tensors[0]
     if x.type.is_image and x.type.shape[1:] == (1, 1):
         x = body.emit(shape.Flatten(), (x,), span)
-    if given["bias"] is None:
-        given = {**given, "bias": given["norm"] is None}
     name = label or body.fresh("linear")
-    out = body.emit(conv.Linear(**_attributes(conv.Linear, given, span)), (x,), span, name)
+    out = body.emit(conv.Linear(**_attributes(conv.Linear, _with_bias(given), span)), (x,), span, name)
     return body.follow(out, given["norm"], given["act"], span, name)
 
 
@@ -288,32 +285,32 @@ def _emit_rearrange(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, 
     return body.emit(shape.Tokens(whole(given["a"], "`a` of `rearrange`", span)), tensors, span, label)
 
 
-def _emit_drop_path(body: Steps, tensors: tuple[Tensor, ...], given: Arguments, span: Span, label: str) -> Tensor:
-    return body.emit(regularize.DropPath(real(given["p"], "`p` of `drop_path`", span)), tensors, span, label)
+def _drop_path(given: Arguments, xs: Types, span: Span) -> Op:
+    return regularize.DropPath(real(given["p"], "`p` of `drop_path`", span))
 
 
 _FOLLOW = (Parameter("norm"), Parameter("act"))
 
 _SPECIAL = (
-    Builtin("conv", _CONV_PARAMS, _emit_conv, aliases=_ALIASES),
+    Builtin("conv", _CONV_PARAMS, _conv, aliases=_ALIASES),
     Builtin(
         "dwconv",
         (*(p for p in _CONV_PARAMS if p.name not in ("c", "groups")), Parameter("mult", 1)),
-        _emit_dwconv,
+        _dwconv,
         like=("conv",),
         aliases=_ALIASES,
     ),
-    Builtin("conv_transpose", _TRANSPOSE_PARAMS, _emit_conv_transpose, aliases=_ALIASES),
+    Builtin("conv_transpose", _TRANSPOSE_PARAMS, _conv_transpose, aliases=_ALIASES),
     Builtin(
         "linear",
         (Parameter("features", required=True), Parameter("bias"), *_FOLLOW),
-        _emit_linear,
+        emit=_emit_linear,
         aliases=_ALIASES,
     ),
-    Builtin("skip", (), _emit_skip),
-    Builtin("split", (Parameter("parts", required=True),), _emit_split),
-    Builtin("rearrange", (Parameter("pattern", required=True), Parameter("a")), _emit_rearrange),
-    Builtin("drop_path", (Parameter("p", required=True),), _emit_drop_path),
+    Builtin("skip", (), emit=_emit_skip),
+    Builtin("split", (Parameter("parts", required=True),), emit=_emit_split),
+    Builtin("rearrange", (Parameter("pattern", required=True), Parameter("a")), emit=_emit_rearrange),
+    Builtin("drop_path", (Parameter("p", required=True),), _drop_path),
     _pool(pool.MaxPool2d),
     _pool(pool.AvgPool2d),
 )

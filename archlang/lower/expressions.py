@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from archlang.errors import fail, nearest
@@ -59,6 +60,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+@lru_cache(maxsize=4096)
 def number(text: str) -> int | float:
     """The value of a number with its unit: `3M` is 3,000,000, `80ms` is 80, `500us` is 0.5."""
     digits = text.rstrip("%usmkMGKiB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from archlang.collector import paused
 from archlang.errors import ArchError, fail, nearest
@@ -186,6 +187,22 @@ def elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Session
 
 
 def _elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Session, kind: type[Body]) -> Lowered:
+    body = begun(net, args, session, kind)
+    try:
+        body.net(net, None)
+    except ArchError as error:
+        raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
+    region = body.region(net.name, [tensor for _, tensor in body.outputs])
+    outputs = tuple(name for name, _ in body.outputs)
+    doc, expectations = doc_of(net.module, net.decl), tuple(body.expectations)
+    return Lowered(region, outputs, doc, session.trace, expectations, session.steps)
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def begun(net: NetValue, args: Mapping[str, Value] | None, session: Session, kind: type[AnyBody]) -> AnyBody:
+    """A body in which the net's parameters have their values, before its first statement."""
     session.entry = net.module.source
     span = net.decl.name.span
     params = net.decl.params or ()
@@ -204,15 +221,7 @@ def _elaborated(net: NetValue, args: Mapping[str, Value] | None, session: Sessio
     defaults = Defaults()
     for key, name, value in net.overrides:
         defaults = defaults.force(key, {name: value})
-    try:
-        body = kind(session, Scope({}, scope), defaults, ())
-        body.net(net, None)
-    except ArchError as error:
-        raise error.expanded(f"the variant {net.label}") if "." in net.label else error from None
-    region = body.region(net.name, [tensor for _, tensor in body.outputs])
-    outputs = tuple(name for name, _ in body.outputs)
-    doc, expectations = doc_of(net.module, net.decl), tuple(body.expectations)
-    return Lowered(region, outputs, doc, session.trace, expectations, session.steps)
+    return kind(session, Scope({}, scope), session.settled(defaults), ())
 
 
 METRICS = ("params", "macs", "flops", "activation_bytes", "peak_memory")

@@ -27,7 +27,6 @@ from archlang.lower.module import Module
 from archlang.lower.nets import elaborated, lower
 from archlang.lower.region import Region
 from archlang.lower.session import MAX_OPS, Defaults, Memo, Session
-from archlang.lower.steps import shape_of
 from archlang.lower.values import Applied, Block, NetValue, Scope, Tensor, Value
 from archlang.lower.ways import START, DeadEnd, Finding, Merged, Outcome, Path, State, Unproved, Ways, plain, typed
 from archlang.ops.base import Op
@@ -267,8 +266,7 @@ class _ProofBody(Body):
 
     # types instead of ops
 
-    def emit(self, op: Op, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
-        type_ = shape_of(op, [tensor.type for tensor in tensors], span)
+    def add(self, op: Op, type_: TensorType, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
         if label:
             self._claim(label, span)
         self._grow(1, span)

@@ -11,10 +11,13 @@ from archlang.ir.graph import Graph, Node, Output, Scope
 from archlang.ir.types import TensorType
 from archlang.lower.values import Late
 from archlang.ops.base import Op, ShapeError
+from archlang.ops.shape import Input
+from archlang.passes.dead_code import dead_code
+from archlang.records import record
 from archlang.source import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Step:
     """An op on values of the region. residual: the number, within the region, of the residual block it stands in."""
 
@@ -26,7 +29,7 @@ class Step:
     residual: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CallStep:
     """An instance of another region."""
 
@@ -135,3 +138,13 @@ def flatten(region: Region, outputs: Sequence[str], name: str, doc: str) -> Grap
     named = [Output(label, values[ref]) for label, ref in zip(outputs, region.outputs, strict=True)]
     named += [Output(label, values[ref], aux=True) for label, ref in region.aux]
     return Graph(name, tuple(flattener.nodes), tuple(named), flattener.scopes, doc)
+
+
+def standalone(region: Region, types: Sequence[TensorType]) -> Graph:
+    """A region as a network of its own. types: of its inputs."""
+    flattener = _Flattener(region.residuals)
+    flattener.nodes = [Node(Input(type_.shape), (), type_, f"input{i}") for i, type_ in enumerate(types)]
+    values = flattener.place(region, list(range(len(types))), "", 0)
+    named = [Output(f"output{i}", values[ref]) for i, ref in enumerate(region.outputs)]
+    named += [Output(label, values[ref], aux=True) for label, ref in region.aux]
+    return dead_code(Graph(region.name, tuple(flattener.nodes), tuple(named), flattener.scopes))

@@ -10,7 +10,8 @@ from typing import Any
 
 from archlang.errors import fail
 from archlang.lower.region import Region
-from archlang.lower.values import Value
+from archlang.lower.values import Builtin, Made, Value
+from archlang.records import record
 from archlang.source import Source, Span
 from archlang.syntax import tree
 
@@ -51,11 +52,12 @@ class Decision:
 class Memo:
     """Block instances by what they were called with; shared by elaborations of the same program.
 
-    decisions: all that were ever met, by key.
+    decisions: all that were ever met, by key. settings: one of each of those that are equal, for what they remember.
     """
 
     regions: dict[Any, list[Region]] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
+    settings: dict[Defaults, Defaults] = field(default_factory=dict)
 
 
 class Session:
@@ -104,6 +106,10 @@ class Session:
         if nesting >= MAX_NESTING:
             raise fail("E0403", f"this value is nested deeper than {MAX_NESTING} levels", span)
         self._weights[id(value)] = (value, weight, nesting + 1)
+
+    def settled(self, defaults: Defaults) -> Defaults:
+        """The settings that are equal to these and were met first."""
+        return self.memo.settings.setdefault(defaults, defaults)
 
     def spend_op(self, span: Span) -> None:
         """Count an op of the network."""
@@ -167,7 +173,7 @@ class Session:
             self.depth -= 1
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Defaults:
     """What `default` lines set: (built-in's name or block, parameter) -> value. forced: set by `with`, which wins."""
 
@@ -181,6 +187,30 @@ class Defaults:
                 if (key, name) in table:
                     return True, table[key, name]
         return False, None
+
+    def settings(self, callee: Builtin, again: bool) -> dict[str, Value]:
+        """What holds for the arguments of a built-in that are not given: what is set, or its own defaults.
+
+        Required ones for which nothing is set are not there. again: in a repeat, without what is marked `once`.
+        """
+        known = self._settings.get((callee, again))
+        if known is None:
+            known = self._settings[callee, again] = {}
+            keys = (callee.name, *callee.like)
+            for param in callee.params:
+                found, value = (False, None) if param.once and again else self.find(keys, param.name)
+                if found or not param.required:
+                    known[param.name] = value if found else param.default
+        return known
+
+    @cached_property
+    def made(self) -> dict[Any, Made]:
+        """Built-ins by what they were called with under these settings."""
+        return {}
+
+    @cached_property
+    def _settings(self) -> dict[tuple[Builtin, bool], dict[str, Value]]:
+        return {}
 
     @cached_property
     def _tables(self) -> list[dict[tuple[Any, str], Value]]:

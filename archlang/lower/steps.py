@@ -11,7 +11,7 @@ from typing import Any
 from archlang.errors import ArchError, Diagnostic, Label, fail
 from archlang.ir.graph import Scope as GraphScope
 from archlang.ir.types import TensorType
-from archlang.lower.expressions import Expressions, named, parameter_names
+from archlang.lower.expressions import Expressions, named
 from archlang.lower.module import Module
 from archlang.lower.region import CallStep, Region, Step
 from archlang.lower.session import MAX_INTEGER, MAX_OPS, Defaults, Session
@@ -22,6 +22,7 @@ from archlang.lower.values import (
     Chain,
     Closure,
     Late,
+    Made,
     NetValue,
     Repeat,
     Scope,
@@ -51,7 +52,6 @@ class Steps(Expressions):
         self.steps: list[Step | CallStep] = []
         self.flow: Tensor | None = None
         self.given: list[Tensor] | None = None
-        self._bare: tuple[Defaults, dict[tuple[Builtin, bool], dict[str, Value]]] = (defaults, {})
         self.prefix = ""
         self.counts: dict[str, int] = {}
         self.names: set[str] = set()
@@ -103,7 +103,10 @@ class Steps(Expressions):
 
     def emit(self, op: Op, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
         """Add an op. Raises ArchError, located at `span`, where the tensors do not fit."""
-        type_ = shape_of(op, [tensor.type for tensor in tensors], span)
+        return self.add(op, shape_of(op, [tensor.type for tensor in tensors], span), tensors, span, label)
+
+    def add(self, op: Op, type_: TensorType, tensors: Sequence[Tensor], span: Span, label: str = "") -> Tensor:
+        """Add an op whose result is known to be of `type_`."""
         self.session.spend_op(span)
         if self.ops + 1 > MAX_OPS:
             raise fail("E0401", f"the network has more than {MAX_OPS:,} ops", span)
@@ -121,6 +124,8 @@ class Steps(Expressions):
 
         `conv2` is followed by the next free `bn`, a named one by `name_bn` and `name_act`.
         """
+        if norm is None and act is None:
+            return value
         own = name.rstrip("0123456789") not in ("conv", "dwconv", "linear", "")
         result: Value = value
         for step, suffix in ((norm, "bn"), (act, "act")):
@@ -212,6 +217,11 @@ class Steps(Expressions):
             value = part(value)
         return value
 
+    def rest(self, parts: Iterable[tuple[Any, Callable[[], None]]]) -> None:
+        """What a statement consists of, part by part; it does nothing after them. Each has a key: in the same state,
+        parts with equal keys do the same."""
+        self.sequence(None, (partial(_run, part) for _, part in parts))
+
     def expanding(self, compute: Callable[[], Any], step: Callable[[], str]) -> Any:
         """What `compute` gives; its errors tell the step of the expansion that led there."""
         try:
@@ -236,8 +246,11 @@ class Steps(Expressions):
         where = step.span
         self._check_inputs(callee, len(tensors), where)
         if isinstance(callee, Builtin):
-            given = self._given(callee, step)
-            return callee.emit(self, tensors, given, where, label)
+            if callee.emit is not None:
+                return callee.emit(self, tensors, self._given(callee, step), where, label)
+            made = self._built(callee, step, tuple([tensor.type for tensor in tensors]))
+            name = label or self.fresh(callee.name)
+            return self.follow(self.add(made.op, made.type, tensors, where, name), made.norm, made.act, where, name)
         if isinstance(callee, NetValue):
             return self._call_net(callee, step, tensors, label)
         return self._call_block(callee, step, tensors, label)
@@ -252,33 +265,28 @@ class Steps(Expressions):
             takes = f"takes {wanted} tensor{'s' * (wanted != 1)}"
             raise fail("E0214", f"`{callee!r}` {takes}, but {count} are given", span)
 
-    def _set(self, keys: tuple[Value, ...], name: str, once: bool, step: Applied) -> tuple[bool, Value]:
-        """A setting by `default` or `with`; in a repeat, not for a parameter marked `once`."""
-        return (False, None) if once and step.again else self.defaults.find(keys, name)
+    def _built(self, callee: Builtin, step: Applied, types: tuple[TensorType, ...]) -> Made:
+        """The op that a built-in is for these arguments and inputs; found out once while the settings are the same."""
+        key = (step.key, types)
+        known = self.defaults.made.get(key)
+        if known is None:
+            assert callee.build is not None
+            given = self._given(callee, step)
+            op = callee.build(given, types, step.span)
+            known = Made(op, shape_of(op, types, step.span), given.get("norm"), given.get("act"))
+            self.defaults.made[key] = known
+        return known
 
     def _given(self, callee: Builtin, step: Applied) -> dict[str, Value]:
-        """The arguments of a built-in. Those of a bare `bn` or `relu` are found once for the same settings."""
-        if step.args or step.kwargs:
-            return self._bind_builtin(callee, step)
-        if self._bare[0] is not self.defaults:
-            self._bare = (self.defaults, {})
-        known = self._bare[1]
-        if (callee, step.again) not in known:
-            known[callee, step.again] = self._bind_builtin(callee, step)
-        return known[callee, step.again]
-
-    def _bind_builtin(self, callee: Builtin, step: Applied) -> dict[str, Value]:
-        given = named(callee.name, parameter_names(callee), step.args, dict(step.kwargs), step.span)
-        keys = (callee.name, *callee.like)
-        bound = {}
-        for param in callee.params:
-            if param.name in given and not (param.once and step.again):
-                bound[param.name] = given[param.name]
-                continue
-            found, value = self._set(keys, param.name, param.once, step)
-            if not found and param.required:
-                raise fail("E0212", f"`{callee.name}` needs `{param.name}`", step.span)
-            bound[param.name] = value if found else param.default
+        """The arguments of a built-in."""
+        settings = self.defaults.settings(callee, step.again)
+        given = named(callee.name, callee.names, step.args, dict(step.kwargs), step.span)
+        if step.again:
+            given = {name: value for name, value in given.items() if name not in callee.once}
+        bound = {**settings, **given}
+        for name in callee.required:
+            if name not in bound:
+                raise fail("E0212", f"`{callee.name}` needs `{name}`", step.span)
         return bound
 
     def _bind(
@@ -293,8 +301,8 @@ class Steps(Expressions):
             if name in given and not (param.once and step.again):
                 scope.names[name] = given[name]
                 continue
-            found, value = self._set((callee,), name, param.once, step)
-            if found:
+            found, value = self.defaults.find((callee,), name)
+            if found and not (param.once and step.again):
                 scope.names[name] = value
             elif param.default is not None:
                 before, self.deciding = self.deciding, f"`{name}` of `{callee!r}`"
@@ -412,6 +420,10 @@ class Steps(Expressions):
         if op not in joins or not (isinstance(left, Tensor) and isinstance(right, Tensor)):
             raise fail("E0208", f"`{op}` does not work on {kind_of(left)} and {kind_of(right)}", span)
         return self.emit(joins[op], (left, right), span)
+
+
+def _run(part: Callable[[], None], _before: Value) -> None:
+    part()
 
 
 def doc_of(module: Module, decl: tree.BlockDef | tree.NetDef) -> str:

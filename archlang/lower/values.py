@@ -6,24 +6,26 @@ All are immutable and hashable, so that a block instance can be looked up by wha
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from archlang.ir.types import TensorType
+from archlang.records import record
 from archlang.source import Span
 from archlang.syntax import tree
 
 if TYPE_CHECKING:
     from archlang.lower.module import Module
     from archlang.lower.steps import Steps
+    from archlang.ops.base import Op
 
 Value = Any
 """int, float, bool, str, None, a tuple of values, or one of the classes below."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tensor:
     """A value of the region under construction; `ref` is its number there."""
 
@@ -60,7 +62,7 @@ class Late:
         return "pos" if self.op == "pos" else f"{self.left} {self.op} {self.right}"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@record(frozen=True, eq=False, slots=True)
 class Scope:
     """Names in reach: a dict, and the scope around it. The outermost parent is a Module."""
 
@@ -83,13 +85,15 @@ class Builtin:
     """An op, or a compound of ops, that the language knows by itself.
 
     inputs: how many tensors it takes, None for one or more. like: built-ins whose `default` lines apply here too.
-    emit(body, tensors, arguments, span, label) adds nodes and returns the result.
+    build(arguments, types, span) makes the op of a built-in that is a single one, perhaps with a norm and an activation
+    after it; emit(body, tensors, arguments, span, label) adds the nodes of any other, and returns the result.
     aliases: names that people try -> the parameter's name, for the help of errors.
     """
 
     name: str
     params: tuple[Parameter, ...]
-    emit: Callable[[Steps, tuple[Tensor, ...], dict[str, Value], Span, str], Value]
+    build: Callable[[dict[str, Value], Sequence[TensorType], Span], Op] | None = None
+    emit: Callable[[Steps, tuple[Tensor, ...], dict[str, Value], Span, str], Value] | None = None
     inputs: int | None = 1
     like: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -99,8 +103,27 @@ class Builtin:
         """Of the parameters."""
         return [param.name for param in self.params]
 
+    @cached_property
+    def once(self) -> tuple[str, ...]:
+        """The parameters that hold for the first of several repeats."""
+        return tuple(param.name for param in self.params if param.once)
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        return tuple(param.name for param in self.params if param.required)
+
     def __repr__(self) -> str:
         return self.name
+
+
+@record(frozen=True, slots=True)
+class Made:
+    """What a built-in is for certain arguments and inputs: the op, the type that it makes, and what follows."""
+
+    op: Op
+    type: TensorType
+    norm: Value = None
+    act: Value = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +188,7 @@ class NetValue:
         return self.label or self.name
 
 
-@dataclass(frozen=True)
+@record(frozen=True, slots=True)
 class Applied:
     """A callee with arguments, waiting for its tensors; further calls add arguments (partial application).
 
@@ -178,12 +201,18 @@ class Applied:
     span: Span = field(compare=False)
     again: bool = False
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for steps that do the same. The types of the arguments are part of it: 1 is equal to true."""
+        kinds = (*map(type, self.args), *[type(value) for _, value in self.kwargs])
+        return self.callee, self.again, self.args, self.kwargs, kinds
+
     def __repr__(self) -> str:
         parts = [show(v) for v in self.args] + [f"{k}={show(v)}" for k, v in self.kwargs]
         return f"{self.callee!r}({', '.join(parts)})" if parts else repr(self.callee)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Chain:
     """Steps one after the other."""
 
@@ -194,7 +223,7 @@ class Chain:
         return " -> ".join(map(repr, self.steps))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Repeat:
     """Runs of equal steps, each with its count; `once` has been applied to all but the very first step."""
 

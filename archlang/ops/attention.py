@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, Param, ShapeError, positive
+from archlang.records import record
 
 
 def _need_sequence(op: Op, x: TensorType) -> None:
@@ -18,7 +18,7 @@ def _need_sequence(op: Op, x: TensorType) -> None:
         )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Attention(Op, name="attention"):
     """Multi-head self-attention (arXiv:1706.03762). x: (N, D) -> (N, D).
 
@@ -49,7 +49,7 @@ class Attention(Op, name="attention"):
         return Cost(4 * d * d + 4 * d, macs, 2 * macs + 4 * n * d + 5 * n * n * self.heads)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ClassToken(Op, name="class_token"):
     """Puts one trainable token before the others. (N, D) -> (N + 1, D)."""
 
@@ -64,7 +64,7 @@ class ClassToken(Op, name="class_token"):
         return Cost(params=y.shape[1])
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class PosEmbed(Op, name="pos_embed"):
     """Adds a trainable value per token and feature. Shape unchanged."""
 

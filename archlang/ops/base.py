@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from typing import Any, ClassVar
 
 from archlang.ir.types import TensorType
+from archlang.records import record
 
 
 class ShapeError(ValueError):
@@ -20,7 +21,7 @@ class ShapeError(ValueError):
         self.message, self.help, self.code = message, help, code
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cost:
     """What an op costs for one input (batch 1). Additive.
 
@@ -36,7 +37,7 @@ class Cost:
         return Cost(self.params + other.params, self.macs + other.macs, self.flops + other.flops)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Param:
     """An array that belongs to an op.
 
@@ -60,9 +61,9 @@ def attr(short: str = "", default: Any = MISSING) -> Any:
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Op:
-    """Base of all ops. A subclass is a frozen dataclass; `class Relu(Op, name="relu")` registers it.
+    """Base of all ops. A subclass is a record; `class Relu(Op, name="relu")` registers it.
 
     arity: how many tensors it takes, None for one or more.
     elementwise: whether output[i] depends on input[i] alone, the shape staying as it is.

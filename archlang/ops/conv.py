@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, Param, ShapeError, attr, conv_out, need_image, positive
+from archlang.records import record
 
 Pad4 = tuple[int, int, int, int]
 """Padding in the order top, left, bottom, right."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Conv2d(Op, name="conv"):
     """2-D convolution (Caffe, PyTorch: cross-correlation). x: (C, H, W) -> (channels, H', W').
 
@@ -68,7 +68,7 @@ class Conv2d(Op, name="conv"):
         return self.groups == x.channels and self.groups > 1 and self.channels % self.groups == 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ConvTranspose2d(Op, name="conv_transpose"):
     """Transposed convolution (arXiv:1603.07285, chapter 4; the "up-convolution" of U-Net). x: (C, H, W) ->
     (channels, (H - 1) * stride + kernel - 2 * padding, likewise for W).
@@ -105,7 +105,7 @@ class ConvTranspose2d(Op, name="conv_transpose"):
         return Cost(weights, macs, 2 * macs)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Linear(Op, name="linear"):
     """Fully connected layer over the last axis. x: (D) -> (features), or (N, D) -> (N, features)."""
 
@@ -133,7 +133,7 @@ class Linear(Op, name="linear"):
         return Cost(weights, macs, 2 * macs)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class RadialBasis(Op, name="rbf"):
     """Squared Euclidean distances to fixed points: LeNet-5's output layer (LeCun et al. 1998, section II.B).
 

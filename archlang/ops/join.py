@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, ShapeError
+from archlang.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Join(Op):
     """Elementwise over tensors of equal shape; an image may also meet one value per channel (C, 1, 1)."""
 
@@ -32,17 +32,17 @@ def _broadcasts(x: TensorType, to: TensorType) -> bool:
     return to.is_image and x.is_image and x.shape == (to.channels, 1, 1)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Add(Join, name="add"):
     """Sum."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Mul(Join, name="mul"):
     """Product."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Mean(Join, name="mean"):
     """Arithmetic mean of the inputs, some of which training may drop (FractalNet, arXiv:1605.07648, section 3).
 
@@ -68,7 +68,7 @@ class Mean(Join, name="mean"):
         return Cost(flops=len(xs) * y.size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Concat(Op, name="concat"):
     """Concatenation along the channels of images, the features of vectors, the features of sequences.
 

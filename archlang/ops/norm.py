@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, Param, attr, need_image, positive
+from archlang.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class BatchNorm(Op, name="bn"):
     """Batch normalisation (arXiv:1502.03167) over the channels, or the features of a vector. Shape unchanged.
 
@@ -34,7 +34,7 @@ class BatchNorm(Op, name="bn"):
         return Cost(params=2 * xs[0].channels, flops=2 * y.size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LayerNorm(Op, name="layernorm"):
     """Layer normalisation (arXiv:1607.06450) over the features, of an image over the channels at each position."""
 
@@ -48,7 +48,7 @@ class LayerNorm(Op, name="layernorm"):
         return Cost(params=2 * xs[0].channels, flops=7 * y.size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LocalResponseNorm(Op, name="lrn"):
     """Local response normalisation across channels (AlexNet, section 3.3), with PyTorch's and Caffe's alpha / size.
 
@@ -70,7 +70,7 @@ class LocalResponseNorm(Op, name="lrn"):
         return Cost(flops=(2 * self.size + 4) * y.size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class L2Norm(Op, name="l2norm"):
     """Each position's channels (an image), or the features, at Euclidean length 1 (ParseNet, arXiv:1506.04579).
 
@@ -83,7 +83,7 @@ class L2Norm(Op, name="l2norm"):
         return Cost(flops=3 * y.size)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Scale(Op, name="scale"):
     """A trainable factor per channel, `init` at first (layer scale, arXiv:2103.17239). Shape unchanged."""
 

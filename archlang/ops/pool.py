@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, ShapeError, attr, conv_out, need_image, positive
 from archlang.ops.conv import Pad4
+from archlang.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Pool2d(Op):
     """A sliding window over an image. x: (C, H, W) -> (C, H', W'). padding: top, left, bottom, right."""
 
@@ -37,19 +37,19 @@ class Pool2d(Op):
         return Cost(flops=y.size * self.kernel[0] * self.kernel[1])
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class MaxPool2d(Pool2d, name="maxpool"):
     """Largest value under the window; padding never wins."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class AvgPool2d(Pool2d, name="avgpool"):
     """Mean under the window. count_pad: whether padding counts as zeros (PyTorch's count_include_pad)."""
 
     count_pad: bool = attr(default=False)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class GlobalAvgPool(Op, name="gap"):
     """Mean over all positions. Image (C, H, W) -> (C, 1, 1), sequence (N, D) -> (D)."""
 

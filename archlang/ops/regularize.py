@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, ShapeError
+from archlang.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Regularizer(Op):
     """Drops with probability `p` in training, and scales what stays by 1 / (1 - p)."""
 
@@ -29,11 +29,11 @@ class Regularizer(Op):
         return Cost()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Dropout(Regularizer, name="dropout"):
     """Drops single values (Srivastava et al. 2014)."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class DropPath(Regularizer, name="drop_path"):
     """Stochastic depth (arXiv:1603.09382): drops the whole tensor, one decision a sample."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from archlang.ir.types import TensorType
 from archlang.ops.base import Cost, Op, ShapeError, attr, need_image, positive
+from archlang.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Movement(Op):
     """An op without arithmetic."""
 
@@ -18,7 +18,7 @@ class Movement(Op):
         return Cost()
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Input(Movement, name="input"):
     """An input of the network."""
 
@@ -29,7 +29,7 @@ class Input(Movement, name="input"):
         return TensorType(self.shape)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Flatten(Movement, name="flatten"):
     """All values in one vector, in the order channel, row, column. (C, H, W) -> (C * H * W)."""
 
@@ -37,7 +37,7 @@ class Flatten(Movement, name="flatten"):
         return TensorType((x.size,))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Slice(Movement, name="slice"):
     """Channels `start` to `stop` (exclusive). (C, H, W) -> (stop - start, H, W)."""
 
@@ -51,7 +51,7 @@ class Slice(Movement, name="slice"):
         return TensorType((count, *x.shape[1:]) if x.is_image else (*x.shape[:-1], count))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Shuffle(Movement, name="shuffle"):
     """Channel shuffle (ShuffleNet, arXiv:1707.01083): channels as (groups, C / groups), transposed, flattened."""
 
@@ -65,7 +65,7 @@ class Shuffle(Movement, name="shuffle"):
         return x
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Upsample(Movement, name="upsample"):
     """Larger by a whole factor. (C, H, W) -> (C, factor * H, factor * W).
 
@@ -83,7 +83,7 @@ class Upsample(Movement, name="upsample"):
         return TensorType((x.channels, x.height * self.factor, x.width * self.factor))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Subsample(Movement, name="subsample"):
     """Every `stride`-th row and column, from the first. (C, H, W) -> (C, ceil(H / stride), ceil(W / stride))."""
 
@@ -95,7 +95,7 @@ class Subsample(Movement, name="subsample"):
         return TensorType((x.channels, -(-x.height // self.stride), -(-x.width // self.stride)))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Crop(Movement, name="crop"):
     """The middle of an image (U-Net, arXiv:1505.04597); an odd row or column more is cut off after it.
     (C, H, W) -> (C, height, width).
@@ -115,7 +115,7 @@ class Crop(Movement, name="crop"):
         return (x.height - self.height) // 2, (x.width - self.width) // 2
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Shift(Movement, name="shift"):
     """The image moved up and left by `by` pixels, zeros coming in (NASNet's factorised reduction). Shape unchanged."""
 
@@ -128,7 +128,7 @@ class Shift(Movement, name="shift"):
         return x
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Zero(Movement, name="zero"):
     """Zeros of the input's shape (NAS-Bench-201's `none`); with a stride, of the subsampled shape."""
 
@@ -139,7 +139,7 @@ class Zero(Movement, name="zero"):
         return Subsample(self.stride).infer(x) if self.stride > 1 else x
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Tokens(Movement, name="tokens"):
     """An image as a sequence, row by row. (C, H, W) -> (H * W * parts, C / parts).
 
@@ -157,7 +157,7 @@ class Tokens(Movement, name="tokens"):
         return TensorType((x.height * x.width * self.parts, x.channels // self.parts))
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Take(Movement, name="take"):
     """One token of a sequence. (N, D) -> (D)."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from archlang.records import record
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Window:
     """A window sliding along one axis. before: padding in front of the first element; out: how many times it stops."""
 

@@ -16,6 +16,7 @@ from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, a
 from archlang.lower.body import Body
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope, Value, show
+from archlang.search.diagram import Diagram
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.rewrite import picked_program
 from archlang.spec import module_of, split, values
@@ -56,11 +57,9 @@ class Space:
 
     # networks
 
-    def lowered(self, picks: Mapping[str, int], choose: Callable[[Decision], int] | None = None) -> Lowered:
-        """The elaborated candidate. A decision that `picks` leaves open is left to `choose`, by itself the first
-        alternative. The last candidates are kept: a search asks for one several times."""
-        if choose is not None:
-            return self._keep(lower(self.net, self.args, picks, self.memo, choose))
+    def lowered(self, picks: Mapping[str, int]) -> Lowered:
+        """The elaborated candidate; of a decision that `picks` leaves open the first alternative. The last candidates
+        are kept: a search asks for one several times."""
         known = self._kept.get(tuple(sorted(picks.items())))
         return known or self._keep(lower(self.net, self.args, picks, self.memo))
 
@@ -74,9 +73,14 @@ class Space:
         """The network. Raises ArchError where the picks do not fit together."""
         return self.lowered(picks).graph
 
+    @cached_property
+    def diagram(self) -> Diagram:
+        """What candidates cost, without their elaboration."""
+        return Diagram(self.net, self.args, self.memo)
+
     def canonical(self, picks: Mapping[str, int]) -> Picks:
         """The decisions that matter under these picks, sorted: equal for equal networks."""
-        return dict(sorted(self.lowered(picks).trace.items()))
+        return dict(sorted(self.diagram.walk(picks).trace.items()))
 
     def source(self, picks: Mapping[str, int], name: str, header: Sequence[str] = ()) -> str:
         """The network as .arch text: the choices replaced in place, comments, layout and tables kept.
@@ -117,7 +121,7 @@ class Space:
         waiting: list[Picks] = [{}]
         while waiting:
             picks = waiting.pop()
-            opened = next((key for key in self.lowered(picks).trace if key not in picks), None)
+            opened = next((key for key in self.diagram.walk(picks).trace if key not in picks), None)
             if opened is None:
                 yield dict(sorted(picks.items()))
             else:
@@ -129,7 +133,7 @@ class Space:
         def draw(decision: Decision) -> int:
             return rng.randrange(decision.count)
 
-        return self.lowered(picks, draw).trace
+        return self.diagram.walk(picks, draw).trace
 
     def mutate(self, picks: Mapping[str, int], rng: Random) -> tuple[Picks, str]:
         """One active decision changed, and a line that says which. Decisions that this wakes are drawn."""

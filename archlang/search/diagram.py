@@ -1,0 +1,202 @@
+"""Candidates without elaboration: a decision diagram over the pieces of a net, which grows where a search goes.
+
+From the state between two pieces a tree of the decisions that the next one reads leads to what the piece costs and to
+the state after it. States are shared, so the diagram of a space of 10^13 networks has some thousand pieces, each
+elaborated once; a candidate is a walk through it, and its costs are a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archlang.cost import cost
+from archlang.errors import ArchError
+from archlang.ir.graph import Graph
+from archlang.lower import Decision, Memo, NetValue
+from archlang.lower.pieces import Piece, Pieces, State
+from archlang.lower.region import Region, Step
+from archlang.lower.values import Value
+
+Choose = Callable[[Decision], int]
+
+Measure = Callable[[Graph], tuple[float, ...]]
+"""What is known of a piece's network: numbers that add up over the pieces."""
+
+
+def static(graph: Graph) -> tuple[float, ...]:
+    """Parameters, MACs and FLOPs."""
+    total = cost(graph).total
+    return total.params, total.macs, total.flops
+
+
+class _Fork:
+    """A decision that is read. ways: what each alternative leads to, None where nobody went yet."""
+
+    __slots__ = ("key", "ways")
+
+    def __init__(self, key: str, count: int) -> None:
+        self.key = key
+        self.ways: list[_Node] = [None] * count
+
+
+class _Leaf:
+    """The end of a piece. amounts: of `Measure`. content: equal for pieces with equal ops."""
+
+    __slots__ = ("amounts", "content", "next")
+
+    def __init__(self, amounts: tuple[float, ...], content: int, next: _Entry | None) -> None:
+        self.amounts, self.content, self.next = amounts, content, next
+
+
+class _Fault:
+    """The end of a walk where the decisions do not fit."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: ArchError) -> None:
+        self.error = error
+
+
+_Node = _Fork | _Leaf | _Fault | None
+
+
+class _Entry:
+    """The beginning of a piece. state: before it; None at the start of the net."""
+
+    __slots__ = ("node", "state")
+
+    def __init__(self, state: State | None) -> None:
+        self.state = state
+        self.node: _Node = None
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A candidate. trace: its active decisions, in the order in which they are read. amounts: of `Measure`, summed.
+
+    content: equal only for equal networks. (Equal networks may differ in it, where their source is cut differently.)
+    """
+
+    trace: dict[str, int]
+    amounts: tuple[float, ...]
+    content: tuple[int, ...]
+
+
+MAX_PIECES = 100_000
+"""Pieces that are remembered at most; then the diagram begins anew."""
+
+
+class Diagram:
+    """The candidates of a net. Decisions are noted in `memo`."""
+
+    def __init__(self, net: NetValue, args: Mapping[str, Value], memo: Memo, measure: Measure = static) -> None:
+        self._pieces, self._memo, self._measure = Pieces(net, args, memo), memo, measure
+        self._contents: dict[Any, int] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._start = _Entry(None)
+        self._entries: dict[State, _Entry] = {}
+        self._regions: dict[int, tuple[Region, int]] = {}
+        self._leaves = 0
+
+    def walk(self, picks: Mapping[str, int], choose: Choose = lambda decision: 0) -> Walk:
+        """The candidate that `picks` mean; decisions that they leave open are left to `choose`.
+
+        Raises ArchError where the picks do not fit together, or name an alternative that is not there.
+        """
+        if self._leaves >= MAX_PIECES:
+            self._forget()
+        trace: dict[str, int] = {}
+        amounts: list[tuple[float, ...]] = []
+        contents: list[int] = []
+        entry: _Entry | None = self._start
+        while entry is not None:
+            node = entry.node
+            while type(node) is _Fork:
+                node = self._taken(node, picks, trace, choose)
+            if node is None:
+                node = self._explored(entry, picks, trace, choose)
+            if type(node) is _Fault:
+                raise node.error
+            assert type(node) is _Leaf
+            amounts.append(node.amounts)
+            contents.append(node.content)
+            entry = node.next
+        return Walk(trace, tuple(map(sum, zip(*amounts[1:], strict=True))), tuple(contents))
+
+    def _taken(self, fork: _Fork, picks: Mapping[str, int], trace: dict[str, int], choose: Choose) -> _Node:
+        key = fork.key
+        index = trace.get(key)
+        if index is None:
+            index = picks.get(key)
+            if index is None:
+                index = choose(self._memo.decisions[key])
+            trace[key] = index
+        return fork.ways[index] if 0 <= index < len(fork.ways) else None
+
+    def _explored(
+        self, entry: _Entry, picks: Mapping[str, int], trace: dict[str, int], choose: Choose
+    ) -> _Leaf | _Fault:
+        """Elaborate the piece for these picks, and note it."""
+        settled = {**picks, **trace}
+        if entry.state is None:
+            piece = self._pieces.start(settled, choose)
+        else:
+            piece = self._pieces.next(entry.state, settled, choose)
+        if piece.fault is not None:
+            return _Fault(piece.fault)  # with its expansion, which belongs to this candidate alone
+        trace.update(piece.reads)
+        leaf = self._leaf(piece)
+        self._note(entry, dict(piece.reads), leaf)
+        return leaf
+
+    def _leaf(self, piece: Piece) -> _Leaf:
+        following = None if piece.after is None else self._entries.setdefault(piece.after, _Entry(piece.after))
+        if piece.region is None:
+            return _Leaf((), 0, following)
+        self._leaves += 1
+        return _Leaf(self._measure(piece.graph), self._content(piece.region), following)
+
+    def _note(self, entry: _Entry, reads: dict[str, int], leaf: _Leaf) -> None:
+        """Put the leaf at the end of the path of its decisions."""
+        place: tuple[_Entry | _Fork, int] = (entry, 0)
+        while True:
+            node = _at(place)
+            if node is None and reads:
+                key = next(iter(reads))
+                node = _Fork(key, self._memo.decisions[key].count)
+                _put(place, node)
+            if not isinstance(node, _Fork):
+                break
+            place = (node, reads.pop(node.key))
+        _put(place, leaf)
+
+    def _content(self, region: Region) -> int:
+        """A number that is equal for regions with equal ops."""
+        known = self._regions.get(id(region))
+        if known is not None:
+            return known[1]
+        steps = tuple(
+            (step.op if isinstance(step, Step) else self._content(step.region), step.inputs, step.residual)
+            for step in region.steps
+        )
+        aux = tuple(value for _, value in region.aux)
+        number = self._contents.setdefault((steps, region.outputs, aux, region.residuals), len(self._contents))
+        self._regions[id(region)] = (region, number)  # kept, so that its identity stays its own
+        return number
+
+
+def _at(place: tuple[_Entry | _Fork, int]) -> _Node:
+    holder, index = place
+    return holder.ways[index] if isinstance(holder, _Fork) else holder.node
+
+
+def _put(place: tuple[_Entry | _Fork, int], node: _Node) -> None:
+    holder, index = place
+    if isinstance(holder, _Fork):
+        holder.ways[index] = node
+    else:
+        holder.node = node
