@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from archlang.device import transport
-from archlang.device.transport import OpTime, Sampled, Settings, Transport
+from archlang.device.transport import Conditions, OpTime, Sampled, Settings, Transport
 from archlang.errors import fail
 
 NOISY = 0.10
@@ -50,7 +51,9 @@ class BenchResult:
     """Latency of a model for batch 1, in milliseconds.
 
     noisy: the IQR is more than a tenth of the median. attempts: how often it was measured; the calmest one is kept.
-    samples_ms: every run, in their order. ops: time per operator, where it was asked for.
+    samples_ms: every run, in their order; the mean or median of `averaged` runs each, where the device's tool does not
+    tell single ones. ops: time per operator, where it was asked for. before, after: the state of the device around the
+    runs, as far as it tells it. estimate: no device ran it, a model of one did.
     """
 
     median_ms: float
@@ -66,6 +69,10 @@ class BenchResult:
     attempts: int
     samples_ms: tuple[float, ...]
     ops: tuple[OpTime, ...] | None = None
+    averaged: int = 1
+    before: Conditions | None = None
+    after: Conditions | None = None
+    estimate: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The fields that `bench --json` promises, and the samples."""
@@ -75,6 +82,8 @@ class BenchResult:
         return document
 
     def __str__(self) -> str:
+        if self.estimate:
+            return f"{self.median_ms:.3f} ms as {self.runtime} reckons, for {self.device} (an estimate)"
         noise = ", noisy" if self.noisy else ""
         return (
             f"{self.median_ms:.3f} ms (p10 {self.p10_ms:.3f}, p90 {self.p90_ms:.3f}; {self.runs} runs, "
@@ -110,7 +119,9 @@ def bench(
     )
     if isinstance(model, bytes):
         return _bench_content(model, device, settings)
-    return measured(transport.get(device), _checked(Path(model)), device, settings)
+    path = _checked(Path(model))
+    with closing(transport.get(device)) as way:
+        return measured(way, path, device, settings)
 
 
 def measured(way: Transport, model: Path, device: str, settings: Settings) -> BenchResult:
@@ -133,7 +144,7 @@ def _result(statistics: Statistics, sampled: Sampled, device: str, threads: int,
         p10_ms=statistics.p10,
         p90_ms=statistics.p90,
         iqr_ms=statistics.iqr,
-        runs=len(sampled.samples_ms),
+        runs=len(sampled.samples_ms) * sampled.averaged,
         warmup_runs=sampled.warmup_runs,
         threads=threads,
         device=device,
@@ -142,6 +153,10 @@ def _result(statistics: Statistics, sampled: Sampled, device: str, threads: int,
         attempts=attempts,
         samples_ms=sampled.samples_ms,
         ops=sampled.ops,
+        averaged=sampled.averaged,
+        before=sampled.before,
+        after=sampled.after,
+        estimate=sampled.estimate,
     )
 
 
@@ -151,7 +166,8 @@ def _bench_content(content: bytes, device: str, settings: Settings) -> BenchResu
     with tempfile.TemporaryDirectory(prefix="archlang-") as folder:
         path = Path(folder, f"model{suffix}")
         path.write_bytes(content)
-        return measured(transport.get(device), path, device, settings)
+        with closing(transport.get(device)) as way:
+            return measured(way, path, device, settings)
 
 
 def _check(threads: int, runs: int, min_secs: float) -> None:

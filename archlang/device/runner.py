@@ -1,5 +1,7 @@
 """Runs one model and times it: a script of its own that needs nothing of archlang, only numpy and a runtime.
 
+It runs on Python 3.7 and later, since boards have what they have.
+
 It reads a request as JSON on stdin and writes the answer as JSON on stdout. The host transport starts it as a
 process, so that a runtime that crashes or hangs takes nothing else with it; other transports can copy it to a device.
 
@@ -16,12 +18,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Run = Callable[[], object]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[[], object]
+
 PROFILE_WARMUP = 3
 PROFILE_RUNS = 20
 
@@ -49,8 +53,9 @@ def serve(handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
 
 
 def end_with_parent() -> None:
-    """A killed caller must not leave a measurement behind that disturbs the next."""
-    parent = os.getppid()
+    """A killed caller must not leave a measurement behind that disturbs the next. It says who it is: it may be gone
+    before this begins."""
+    parent = int(os.environ.get("ARCHLANG_PARENT") or os.getppid())
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -117,9 +122,8 @@ def load_tflite(model: str, threads: int, seed: int) -> tuple[Run, str]:
 def interpreter_class() -> tuple[Callable[..., Any], str]:
     reason = "no TFLite runtime is installed"
     for module, title, package in TFLITE_RUNTIMES:
-        try:
-            number = version(package)
-        except PackageNotFoundError:
+        number = version(package)
+        if not number:
             continue
         if package == "tflite-runtime" and int(version("numpy").split(".")[0]) >= 2:
             # 2.14, its last release, was built against numpy 1 and kills the process with numpy 2
@@ -130,6 +134,19 @@ def interpreter_class() -> tuple[Callable[..., Any], str]:
         except ImportError as error:
             reason = f"{package} {number} cannot be imported: {_first_line(error)}"
     raise Failure("missing", reason)
+
+
+def version(package: str) -> str:
+    """The version of an installed package; empty where it is not installed."""
+    try:
+        from importlib import metadata
+    except ImportError:  # Python 3.7
+        found = {entry.key: entry.version for entry in import_module("pkg_resources").working_set}
+        return str(found.get(package, ""))
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def tflite_inputs(interpreter: Any, seed: int) -> list[Any]:
@@ -231,7 +248,7 @@ def onnx_operators(events: list[dict[str, Any]], warmup: int) -> list[dict[str, 
     for event in events:
         name = str(event.get("name", ""))
         if event.get("cat") == "Node" and name.endswith("_kernel_time"):
-            name = name.removesuffix("_kernel_time")
+            name = name[: -len("_kernel_time")]
             times.setdefault(name, []).append(event["dur"] / 1e3)
             kinds[name] = event.get("args", {}).get("op_name", "")
     return [{"name": name, "op": kinds[name], "ms": _median(ms[warmup:])} for name, ms in times.items()]

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from archlang.errors import OutsideError, nearest
+from archlang.errors import OutsideError
 
 
 @dataclass(frozen=True)
@@ -39,30 +39,121 @@ class OpTime:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """The state of a device, as far as it tells it. temperature_c: of the hottest part of the processor. frequency_mhz:
+    of each core. governor: of the frequencies, such as `performance`; several with commas."""
+
+    temperature_c: float | None = None
+    frequency_mhz: tuple[float, ...] = ()
+    governor: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a device is. fingerprint: the same for the same hardware and system, another after an upgrade of either."""
+
+    fingerprint: str
+    model: str
+    system: str
+    cores: int
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
 class Sampled:
-    """What came back from a device: the time of each run in milliseconds, in their order."""
+    """What came back from a device: the time of each run in milliseconds, in their order.
+
+    averaged: of how many runs each sample is the mean or median, where the device's tool does not tell single ones.
+    before, after: the state of the device around the runs. estimate: no device ran it, a model of one did.
+    """
 
     runtime: str
     samples_ms: tuple[float, ...]
     warmup_runs: int
     ops: tuple[OpTime, ...] | None = None
+    averaged: int = 1
+    before: Conditions | None = None
+    after: Conditions | None = None
+    estimate: bool = False
 
 
 class Transport(Protocol):
     """A way to a device."""
 
     def run(self, model: Path, settings: Settings) -> Sampled:
-        """Measure once. Raises ArchError where the model is wrong, OutsideError where the device or runtime is."""
+        """Measure once, in a process of its own. Raises ArchError where the model is wrong, OutsideError where the
+        device or runtime is."""
         ...
 
 
-_TRANSPORTS = {"host": "archlang.device.host"}
+class Device(Transport, Protocol):
+    """A transport that can also say what is at its end.
+
+    The first `run` or `describe` connects and makes what it needs on the device; `close` removes it. After a failure
+    the next call connects anew.
+    """
+
+    def describe(self) -> Description:
+        """What the device is. Raises OutsideError where it cannot be asked."""
+        ...
+
+    def close(self) -> None:
+        """Remove what was put on the device and hang up. Never raises."""
+        ...
 
 
-def get(device: str) -> Transport:
-    """The transport to the device called `device`. Raises OutsideError where there is none."""
-    if device not in _TRANSPORTS:
-        hint = nearest(device, _TRANSPORTS) or f"known here: {', '.join(_TRANSPORTS)}"
-        raise OutsideError(f"there is no device `{device}`: {hint} (`host` is this machine)")
-    transport: Transport = import_module(_TRANSPORTS[device]).TRANSPORT
-    return transport
+FAULTS = {
+    "unreachable": True,
+    "lost": True,
+    "hung": True,
+    "disk": True,
+    "partial": True,
+    "crashed": True,
+    "refused": False,
+    "permission": False,
+    "missing": False,
+}
+"""Kinds of failures of devices, and whether another try may help: the others are for a person to set right."""
+
+
+class DeviceFailure(Exception):
+    """A device did not do what it should. kind: of `FAULTS`. remedy: what a person can do."""
+
+    def __init__(self, kind: str, message: str, remedy: str = "") -> None:
+        assert kind in FAULTS, kind
+        super().__init__(message)
+        self.kind = kind
+        self.remedy = remedy
+
+    @property
+    def transient(self) -> bool:
+        return FAULTS[self.kind]
+
+    def outside(self, device: str) -> OutsideError:
+        """The same for the user."""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return OutsideError(f"{device}: {self}{remedy}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `devices check` looked at. remedy: what to do where it is not well."""
+
+    what: str
+    ok: bool
+    message: str
+    remedy: str = ""
+
+
+def get(device: str) -> Device:
+    """The transport to the device called `device`: `host`, or one of devices.toml. Raises OutsideError where there is
+    none, ArchError where the file is wrong."""
+    if device == HOST:
+        host: Device = import_module("archlang.device.host").TRANSPORT
+        return host
+    opened: Device = import_module("archlang.device.devices").opened(device)
+    return opened
+
+
+HOST = "host"
+"""The name of this machine."""

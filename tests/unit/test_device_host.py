@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 import archlang
 from archlang import weights
 from archlang.backend import Request, compile_graph
-from archlang.device import host, runner
+from archlang.device import host, runner, scripts
 from archlang.device.infer import dequantized, predict, quantized
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Graph
@@ -121,7 +120,7 @@ def _with_runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str) -> 
     """The host with another runner, and a model to give it."""
     script = tmp_path / "runner.py"
     script.write_text(body)
-    monkeypatch.setattr(runner, "__file__", str(script))
+    monkeypatch.setattr(scripts, "RUNNER", script)
     model = tmp_path / "model.tflite"
     model.write_bytes(b"\x1c\0\0\0TFL3")
     return model
@@ -144,10 +143,7 @@ def test_a_runtime_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_missing_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def none(package: str) -> str:
-        raise PackageNotFoundError(package)
-
-    monkeypatch.setattr(runner, "version", none)
+    monkeypatch.setattr(runner, "version", lambda package: "")
     with pytest.raises(runner.Failure, match="no TFLite runtime"):
         runner.interpreter_class()
     with pytest.raises(OutsideError, match=r"archlang\[tflite\]"):
@@ -160,13 +156,7 @@ def test_a_missing_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_tflite_runtime_is_passed_over_with_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"tflite-runtime": "2.14.0", "numpy": "2.1.0"}
-
-    def version(package: str) -> str:
-        if package not in versions:
-            raise PackageNotFoundError(package)
-        return versions[package]
-
-    monkeypatch.setattr(runner, "version", version)
+    monkeypatch.setattr(runner, "version", lambda package: versions.get(package, ""))
     with pytest.raises(runner.Failure, match=r"tflite-runtime 2\.14\.0 works with numpy 1 only"):
         runner.interpreter_class()
 

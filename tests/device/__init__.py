@@ -1,0 +1,1 @@
+"""Transports to devices, against real servers and clients, with faults."""
