@@ -9,9 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from archlang.about import About
 from archlang.errors import fail, nearest
 from archlang.files import Buffer, write_together
 from archlang.ir.graph import Graph
+from archlang.quantize.options import Options, Samples
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from archlang.quantize.report import Report
     from archlang.weights import Weights
 
-QUANTIZE_MODES = ("none", "fp16", "dynamic", "int8")
+QUANTIZE_MODES = ("none", "fp16", "dynamic", "int8", "int16x8")
+INTEGER_MODES = ("int8", "int16x8")
+"""Those that compute in integers, and so need ranges."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Request:
     """What a compilation is asked for, beside the graph.
 
     weights: name -> array, already checked against the graph; None: fresh ones from `seed`, where the target holds any.
-    calibration: inputs of the first network input, (N, C, H, W) float32, for int8.
+    calibration: inputs by the name of the network's input, (N, C, H, W) float32, for int8 and int16x8; an array alone
+    is for a network of one input.
     origin: the spec as the user named it, for headers and metadata.
     file: the name of the file that will be written, for formats that may keep weights in a second file beside it.
 
@@ -39,11 +45,15 @@ class Request:
     init: how the generated source makes fresh weights, one of `INITIALISATIONS`.
     zero_init: the last BatchNorm of every residual branch starts at 0, as in arXiv:1706.02677, section 5.1.
     via: who makes the file where it is not the backend itself: `tensorflow`, for TFLite.
+    io: what goes in and out of a quantized TFLite model: `float`, or the integers of its mode; None: those.
+    quantization: how int8 and int16x8 find their ranges, and what they do for accuracy.
+    qat: generated PyTorch that rounds as int8 does while it is trained: how its ranges come about, one of `qat.RANGES`.
+    about: what a model file tells those who use it: normalisation, labels.
     """
 
     weights: Weights | None = None
     quantize: str = "none"
-    calibration: NDArray[np.float32] | None = None
+    calibration: Samples | NDArray[np.float32] | None = None
     seed: int = 0
     origin: str = ""
     file: str = ""
@@ -53,16 +63,32 @@ class Request:
     init: str = "paper"
     zero_init: bool = False
     via: str | None = None
+    io: str | None = None
+    quantization: Options = Options()
+    qat: str | None = None
+    about: About = About()
 
 
-OPTIONS = ("opset", "batch", "keep_bn", "init", "zero_init", "via")
+OPTIONS = ("opset", "batch", "keep_bn", "init", "zero_init", "via", "io", "quantization", "qat", "about")
 """The fields of a Request that not every backend knows."""
 
-INITIALISATIONS = ("paper", "he", "truncated-normal", "torch")
-"""Of the generated PyTorch: what the network's paper took, or one scheme for every network, or PyTorch's own."""
+INITIALISATIONS = ("paper", "he", "truncated-normal", "torch", "keras")
+"""Of generated source: what the network's paper took, or one scheme for every network, or the framework's own."""
 
 Pieces = Callable[[], Iterable[Buffer]]
 """Makes a file's content piece by piece, so that a large one need not be whole in memory."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a .tflite or .onnx file computes what the graph does, as far as its numbers can.
+
+    weights: with which; None where it only takes as long (scales that nobody has measured).
+    layered: whether tensors called like a layer hold what the layer makes, but for rounding.
+    """
+
+    weights: Weights | None
+    layered: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,22 +97,30 @@ class Artifact:
 
     content: of the file. ops: operator name -> count, where the format has operators.
     beside: name -> content of the files that belong in the same folder, for which the content itself has no room.
+    warnings: sentences for the user. report: what quantization costs, where `Request.quantization` asks for it.
+    claim: what a file that runs is meant to compute, for `verify`; None for one that cannot be checked, such as source.
     """
 
     content: bytes | Pieces
     ops: Mapping[str, int] = field(default_factory=dict)
     beside: Mapping[str, Pieces] = field(default_factory=dict)
+    claim: Claim | None = None
+    warnings: tuple[str, ...] = ()
+    report: Report | None = None
 
     @cached_property
     def data(self) -> bytes:
         """The file's content in one piece."""
         return self.content if isinstance(self.content, bytes) else b"".join(self.content())
 
-    def write(self, path: Path) -> int:
-        """Write the file and those beside it, all of them whole or none. How many bytes they have together."""
+    def write(self, path: Path, check: Callable[[Path], None] | None = None) -> int:
+        """Write the file and those beside it, all of them whole or none. How many bytes they have together.
+
+        check: is called with the path of the whole file before it gets its name; see `verify.verification`.
+        """
         files = {path.parent / name: pieces() for name, pieces in self.beside.items()}
         content = (self.content,) if isinstance(self.content, bytes) else self.content()
-        return write_together({**files, path: content})
+        return write_together({**files, path: content}, check)
 
 
 class Backend(Protocol):

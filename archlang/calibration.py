@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from archlang import archives
 from archlang.errors import ArchError, fail, nearest
-from archlang.ir.graph import Graph
+from archlang.ir.graph import Graph, Node
+
+Samples = dict[str, NDArray[np.float32]]
+"""By the name of the network's input: batch first, channels first."""
 
 
-def load(path: Path, graph: Graph) -> NDArray[np.float32]:
-    """The inputs in an .npy file, or in an .npz file: its only array, or the one called like the network's input.
+def load(path: Path, graph: Graph) -> Samples:
+    """The inputs in an .npy file, or in an .npz file: its only array, or those called like the network's inputs.
 
     Raises ArchError where there is none, where it is damaged, or where `checked` refuses it. Nothing is unpickled.
     """
@@ -25,44 +29,73 @@ def load(path: Path, graph: Graph) -> NDArray[np.float32]:
         raise fail("E0606", f"{path}: calibration inputs are read from .npy or .npz files")
     archives.check_size(path, "E0607")
     try:
-        array = _read(path, graph)
+        arrays = _read(path, graph)
     except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise fail("E0607", f"{path} is not a whole {path.suffix} file: {error}") from error
-    return checked(graph, array, str(path))
+    return checked(graph, arrays, str(path))
 
 
 def _read(path: Path, graph: Graph) -> Any:
     if path.suffix == ".npy":
         return np.load(path, allow_pickle=False)
     with np.load(path, allow_pickle=False) as arrays:
-        return _only(arrays, path, graph)
+        names = list(arrays.keys())
+        if len(names) == 1 and len(graph.inputs) == 1:
+            return arrays[names[0]]
+        missing = next((node.name for node in _inputs(graph) if node.name not in names), None)
+        if missing is not None:
+            message = f"{path}: there is no array `{missing}`, as the input is called"
+            raise fail("E0609", message, help=nearest(missing, names))
+        return {node.name: arrays[node.name] for node in _inputs(graph)}
 
 
-def _only(arrays: Any, path: Path, graph: Graph) -> Any:
-    names = list(arrays.keys())
-    wanted = graph.nodes[graph.inputs[0]].name
-    name = names[0] if len(names) == 1 else wanted
-    if name not in names:
-        raise fail(
-            "E0609", f"{path}: there is no array `{wanted}`, as the input is called", help=nearest(wanted, names)
-        )
-    return arrays[name]
+def _inputs(graph: Graph) -> list[Node]:
+    return [graph.nodes[i] for i in graph.inputs]
 
 
-def checked(graph: Graph, array: Any, source: str = "calibration") -> NDArray[np.float32]:
-    """The array as float32, (N, C, H, W) for an image input. Raises ArchError where it is not that, or not finite."""
-    wanted = graph.nodes[graph.inputs[0]].type.shape
+def checked(graph: Graph, arrays: Any, source: str = "calibration") -> Samples:
+    """The arrays as float32, (N, C, H, W) for an image input. One array alone is for a network of one input.
+
+    Raises ArchError where they are not that, not finite, or of different lengths.
+    """
+    inputs = _inputs(graph)
+    given = arrays if isinstance(arrays, Mapping) else {inputs[0].name: arrays}
+    missing = [node for node in inputs if node.name not in given]
+    if missing:
+        names = ", ".join(f"`{node.name}`" for node in inputs)
+        message = f"{graph.name} has {len(inputs)} inputs, and {source} holds nothing for `{missing[0].name}`"
+        raise fail("E0609", message, missing[0].span, help=f"pass an .npz with the arrays {names}")
+    found = {node.name: _checked(node, given[node.name], _called(source, node, len(inputs))) for node in inputs}
+    lengths = {len(array) for array in found.values()}
+    if len(lengths) > 1:
+        text = ", ".join(f"{len(array)} of `{name}`" for name, array in found.items())
+        raise fail("E0609", f"{source} holds different numbers of samples: {text}")
+    return found
+
+
+def _called(source: str, node: Node, count: int) -> str:
+    return source if count == 1 else f"{source}: `{node.name}`"
+
+
+def _checked(node: Node, array: Any, source: str) -> NDArray[np.float32]:
+    wanted = node.type.shape
     values = np.asarray(array)
     if values.dtype.kind not in "fiu":
         raise fail("E0609", f"{source} holds {values.dtype} values, not numbers")
     if values.ndim != len(wanted) + 1 or values.shape[1:] != wanted or not len(values):
-        raise _wrong_shape(source, values.shape, wanted)
-    if not np.isfinite(values).all():
-        raise fail("E0603", f"{source} holds values that are not finite")
+        raise _wrong_shape(source, values.shape, node)
+    _check_finite(values, source)
     return values.astype(np.float32)
 
 
-def _wrong_shape(source: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> ArchError:
+def _check_finite(values: NDArray[Any], source: str) -> None:
+    for i, sample in enumerate(values):
+        if not np.isfinite(sample).all():
+            raise fail("E0603", f"{source} holds values that are not finite: in sample {i}, counted from 0")
+
+
+def _wrong_shape(source: str, found: tuple[int, ...], node: Node) -> ArchError:
+    wanted = node.type.shape
     text = "x".join(map(str, found)) or "()"
     needed = "N" + "".join(f"x{size}" for size in wanted)
     advice = "batch first, channels first, at least one sample"
@@ -70,4 +103,4 @@ def _wrong_shape(source: str, found: tuple[int, ...], wanted: tuple[int, ...]) -
         advice = "these are channels last: transpose them with `x.transpose(0, 3, 1, 2)`"
     elif found == wanted:
         advice = "the batch dimension is missing: `x[None]` adds it"
-    return fail("E0609", f"{source} has shape {text}, but the network needs {needed}", help=advice)
+    return fail("E0609", f"{source} has shape {text}, but the network needs {needed}", node.span, help=advice)

@@ -384,6 +384,11 @@ CODES: dict[str, Code] = {
         "no such part",
         "`freeze` names stages and modules as the state dict does: `layer1`, or `layer1.0` for a part of it.",
     ),
+    "E0614": Code(
+        "weights that are no real numbers",
+        "An array holds integers, truth values or numbers of eight bits. Taken as they are they would be wrong: what "
+        "scales them stands elsewhere.",
+    ),
     # ---- graph text --------------------------------------------------------------------------------------------------
     "E0701": Code("a graph that cannot be read", "The text is not what `archlang ir` prints."),
     # ---- backends ----------------------------------------------------------------------------------------------------
@@ -418,6 +423,37 @@ CODES: dict[str, Code] = {
         "The arrays of a layer, with the BatchNorm behind it multiplied in, are not finite in float32: the running "
         "variance is negative, or the weights are too large.",
     ),
+    "E0815": Code(
+        "a file that does not compute what the network does",
+        "After a file is written it is run and compared with the network; this one differs by more than rounding or "
+        "quantization can explain, and was taken away again. The message names the first layer that is wrong.",
+    ),
+    "E0820": Code(
+        "an observer that there is not",
+        "`--observer` takes min-max, moving-average, percentile, entropy or mse; some take a parameter behind an "
+        "equals sign, such as `percentile=99.9`.",
+    ),
+    "E0821": Code(
+        "no layer of that name",
+        "`--float` takes dotted names of layers, as `archlang cost` lists them, with `*` and `?`; a name also means all "
+        "that lies below it.",
+    ),
+    "E0822": Code(
+        "an option that looks at values, without inputs",
+        "Bias correction, the search for layers to keep in floats and the report run the network, so they need "
+        "`--calibration`.",
+    ),
+    "E0823": Code(
+        "a range from training that is none",
+        "Weights of quantization-aware training hold the ends of every range, `NAME_range.low` and `NAME_range.high`. One "
+        "is missing, is not finite, or was never set because no batch was seen in training mode.",
+    ),
+    "E0824": Code(
+        "ranges from training that are not all",
+        "Some layers become several operators in the file (attention, means of many inputs), and training does not tell "
+        "the ranges between them: `--calibration` does.",
+    ),
+    "E0825": Code("a report of another format", "`--report` writes .md or .html files, and the terminal where no file is given."),
     # ---- data --------------------------------------------------------------------------------------------------------
     "E0901": Code(
         "an unknown data set",
@@ -444,6 +480,41 @@ CODES: dict[str, Code] = {
     "E1003": Code("no model file", "Latency is measured of .tflite and .onnx files, and of what is compiled to one."),
     "E1004": Code("a measurement that cannot be", "At least one run and one thread are needed, in less than an hour."),
     "E1005": Code("there is no such model", "The .tflite or .onnx file that is to be measured does not exist."),
+    "E1006": Code(
+        "files that cannot be compared", "The inputs or outputs of compared files differ in number or in shape."
+    ),
+    "E1011": Code(
+        "too few measurements for a latency model",
+        "A model needs some measured networks: give `bench --build-table` a larger `--budget`.",
+    ),
+    "E1012": Code(
+        "no latency table",
+        "`cost --device` and `bench --validate` read what `bench --build-table` has written: the file is missing, or "
+        "something else.",
+    ),
+    "E1013": Code(
+        "a latency table of something else",
+        "Measurements of another device, runtime, space or number of threads do not mix: write to another file.",
+    ),
+    "E1015": Code(
+        "latency that cannot be predicted", "The network holds an op that was never measured: build a table that has it."
+    ),
+    "E1014": Code("a plot of no known format", "Plots are written as .svg, .html or .png."),
+    "E1021": Code("devices.toml is not TOML", "The file that names the devices cannot be read up to its end."),
+    "E1022": Code(
+        "a device that cannot be",
+        "A device is a table of devices.toml, called by letters, digits, `-` and `_`, with a `kind`: ssh, adb, tflm or "
+        "ethos-u. `host` is this machine. `archlang devices init` writes examples.",
+    ),
+    "E1023": Code(
+        "a wrong key of a device",
+        "Each kind of device has keys of its own, some of which it needs; `archlang devices init` writes an example of "
+        "each.",
+    ),
+    "E1024": Code(
+        "devices.toml stays as it is",
+        "A device of that name is there already, or none is, or the file exists and `devices init` would replace it.",
+    ),
     # ---- training ----------------------------------------------------------------------------------------------------
     "E1101": Code(
         "a network that does not fit the data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,18 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archlang import spec as specs
-from archlang.backend import Artifact, Request, compile_graph
+from archlang.backend import INTEGER_MODES, Artifact, Request, compile_graph
 from archlang.cost import NetCost, cost
 from archlang.ir.graph import Graph
 from archlang.lower import Lowered, Module, NetValue, lower
 from archlang.lower.values import Value
+from archlang.quantize.options import Options, Samples
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from archlang.transfer import Transfer
+    from archlang.verify import Verdict
     from archlang.weights import Weights
 
 
@@ -64,22 +68,25 @@ class Net:
     def compile(self, target: str, weights: Mapping[str, Any] | None = None, **request: Any) -> Artifact:
         """The network as a file of the backend `target`. Raises ArchError where weights do not fit the network.
 
-        weights: a state dict or name -> array in PyTorch's layout. The other arguments are those of `backend.Request`.
+        weights: a state dict or name -> array in PyTorch's layout; ranges that quantization-aware training left in it
+        are used. The other arguments are those of `backend.Request`.
         """
         if weights is not None:
             from archlang.weights import checked
 
             arrays = {name: _array(value) for name, value in weights.items()}
             weights = checked(self.graph, arrays)
+            if request.get("quantize") in INTEGER_MODES:
+                request["quantization"] = _with_learnt(request.get("quantization") or Options(), arrays)
         return compile_graph(self.graph, target, Request(weights=weights, origin=self.spec, **request))
 
     def with_parameters(self, **overrides: Any) -> Net:
         """The same network with other values of its parameters."""
         return replace(self, args={**self.args, **specs.values(self.module, overrides)})
 
-    def to_torch_source(self, init: str = "paper", zero_init: bool = False) -> str:
-        """PyTorch source that needs nothing but torch. init, zero_init: see `backend.Request`."""
-        return self.compile("pytorch", init=init, zero_init=zero_init).data.decode()
+    def to_torch_source(self, init: str = "paper", zero_init: bool = False, qat: str | None = None) -> str:
+        """PyTorch source that needs nothing but torch. init, zero_init, qat: see `backend.Request`."""
+        return self.compile("pytorch", init=init, zero_init=zero_init, qat=qat).data.decode()
 
     def to_torch(
         self,
@@ -88,6 +95,7 @@ class Net:
         freeze: str | Sequence[str] = (),
         init: str = "paper",
         zero_init: bool = False,
+        qat: str | None = None,
         **overrides: Any,
     ) -> torch.nn.Module:
         """The module that the generated source defines, with `weights` loaded where given.
@@ -95,18 +103,46 @@ class Net:
         overrides: the net's parameters, for transfer learning: `to_torch(weights, classes=10)` keeps the arrays that
         fit the changed network; the module's attribute `transfer` says which start anew. Without overrides all must
         fit. freeze: stages or modules that training leaves as they are, their BatchNorms in evaluation mode.
+        qat: `moving-average` or `learned`: a module that rounds in training as int8 will.
         """
-        if overrides:
-            return self.with_parameters(**overrides)._torch(weights, freeze, init, zero_init, partly=True)
-        return self._torch(weights, freeze, init, zero_init, partly=False)
+        net = self.with_parameters(**overrides) if overrides else self
+        return net._torch(weights, freeze, net.to_torch_source(init, zero_init, qat), partly=bool(overrides))
 
     def _torch(
-        self, weights: Mapping[str, Any] | None, freeze: str | Sequence[str], init: str, zero_init: bool, partly: bool
+        self, weights: Mapping[str, Any] | None, freeze: str | Sequence[str], source: str, partly: bool
     ) -> torch.nn.Module:
         from archlang.backends.pytorch import build_module, prepared
 
-        module = build_module(self.to_torch_source(init, zero_init), self.name)
+        module = build_module(source, self.name)
         return prepared(module, *self._kept(weights, partly), [freeze] if isinstance(freeze, str) else freeze)
+
+    def to_keras_source(self, init: str = "paper", zero_init: bool = False) -> str:
+        """Keras source that needs nothing but keras and numpy. init, zero_init: see `backend.Request`."""
+        return self.compile("keras", init=init, zero_init=zero_init).data.decode()
+
+    def to_keras(
+        self,
+        weights: Mapping[str, Any] | None = None,
+        *,
+        freeze: str | Sequence[str] = (),
+        init: str = "paper",
+        zero_init: bool = False,
+        auxiliary: bool = False,
+        **overrides: Any,
+    ) -> keras.Model:
+        """The model that the generated source builds on the Keras backend in use, with `weights` loaded where given.
+
+        auxiliary: whether auxiliary heads are there, as outputs after the others; `weights` may have arrays of heads
+        that are not. The other arguments are those of `to_torch`, and the model's attribute `transfer` is the same.
+        """
+        from archlang.backends.keras import build_model, generate, prepared
+
+        net = self.with_parameters(**overrides) if overrides else self
+        arrays, transfer = net._kept(weights, partly=bool(overrides))
+        has_heads = auxiliary and any(output.aux for output in net.graph.outputs)
+        source = generate(net.graph, net.spec, init, zero_init)
+        model = build_model(source, auxiliary=True) if has_heads else build_model(source)
+        return prepared(model, arrays, transfer, [freeze] if isinstance(freeze, str) else freeze)
 
     def _kept(self, weights: Mapping[str, Any] | None, partly: bool) -> tuple[Weights, Transfer | None]:
         """The arrays for the module, and what became of those that were given."""
@@ -126,25 +162,63 @@ class Net:
         opset: int | None = None,
         batch: int | None = None,
         keep_bn: bool = False,
-    ) -> None:
+        verify: bool = True,
+    ) -> Verdict | None:
         """Write an ONNX model, whole or not at all; weights of more than 2 GB go to `PATH.data` beside it.
 
         opset: 17 and later. batch: the size of the batch dimension; None: any. keep_bn: BatchNorms stay nodes.
+        verify: see `to_tflite`.
         """
         file = Path(path)
-        self.compile("onnx", weights, seed=seed, opset=opset, batch=batch, keep_bn=keep_bn, file=file.name).write(file)
+        options = {"seed": seed, "opset": opset, "batch": batch, "keep_bn": keep_bn, "file": file.name}
+        return self._written("onnx", file, weights, verify, options)
 
     def to_tflite(
         self,
         path: str | Path,
         weights: Mapping[str, Any] | None = None,
         quantize: str = "none",
-        calibration: NDArray[np.float32] | None = None,
+        calibration: Samples | NDArray[np.float32] | None = None,
         seed: int = 0,
-    ) -> None:
-        """Write a TFLite model, whole or not at all. calibration: inputs (N, C, H, W), for `quantize="int8"`."""
-        artifact = self.compile("tflite", weights, quantize=quantize, calibration=_array(calibration), seed=seed)
-        artifact.write(Path(path))
+        verify: bool = True,
+        io: str | None = None,
+        quantization: Options | None = None,
+    ) -> Verdict | None:
+        """Write a TFLite model, whole or not at all.
+
+        calibration: inputs (N, C, H, W), or inputs by name, for `int8` and `int16x8`; quantization: what becomes of
+        them. io: `float`, so that quantized models take and give
+        floats; their own integers if None.
+        verify: whether to run the file and compare it with the network before it gets its name; what that found is
+        returned, and what the user should know of it is a warning. Raises ArchError where the file is wrong.
+        """
+        options = {"quantize": quantize, "calibration": _array(calibration), "seed": seed, "io": io}
+        options["quantization"] = quantization or Options()
+        return self._written("tflite", Path(path), weights, verify, options)
+
+    def _written(
+        self, target: str, path: Path, weights: Mapping[str, Any] | None, verify: bool, options: dict[str, Any]
+    ) -> Verdict | None:
+        from archlang import verify as checks
+
+        artifact = self.compile(target, weights, **options)
+        asked = {name: options[name] for name in ("quantize", "calibration") if name in options}
+        check = checks.verification(self.graph, artifact, f".{target}", **asked) if verify else None
+        artifact.write(path, check)
+        for warning in artifact.warnings:
+            warnings.warn(warning, stacklevel=3)
+        if check is None:
+            return None
+        if check.verdict.warning:
+            warnings.warn(check.verdict.warning, stacklevel=3)
+        return check.verdict
+
+
+def _with_learnt(options: Options, arrays: Mapping[str, Any]) -> Options:
+    """With the ranges of a state dict, where they are not given."""
+    from archlang.quantize.qat import learnt
+
+    return options if options.ranges else replace(options, ranges=learnt(arrays))
 
 
 def _array(value: Any) -> Any:

@@ -45,7 +45,7 @@ MAX_BYTES = 2**31
 def initial(graph: Graph, seed: int = 0, most: int = MAX_BYTES) -> dict[str, Array]:
     """Fresh weights as training starts from them. Each array depends on the seed and its own name alone. Raises
     ArchError where they take more than `most` bytes."""
-    params = _possible(graph, most)
+    params = possible(graph, most)
     if is_transformer(graph):
         params = {name: replace(p, init=_TRANSFORMERS.get(p.init, p.init)) for name, p in params.items()}
     return {name: _initial(param, _generator(seed, name)) for name, param in params.items()}
@@ -62,8 +62,8 @@ _TRANSFORMERS = {"he": "normal", "linear": "normal"}
 """How a transformer's parameters start that start otherwise in a convolutional network."""
 
 
-def _possible(graph: Graph, most: int = MAX_BYTES) -> dict[str, Param]:
-    """The parameters, if there is room for them."""
+def possible(graph: Graph, most: int = MAX_BYTES) -> dict[str, Param]:
+    """The parameters by name. Raises ArchError where their arrays take more than `most` bytes."""
     found = specs(graph)
     size = 4 * sum(prod(param.shape) for param in found.values())
     if size > most:
@@ -74,7 +74,7 @@ def _possible(graph: Graph, most: int = MAX_BYTES) -> dict[str, Param]:
 def random(graph: Graph, seed: int = 0) -> dict[str, Array]:
     """Weights for comparing backends: biases and BatchNorm statistics are random too, since fresh ones hide bugs."""
     weights = {}
-    for name, param in _possible(graph).items():
+    for name, param in possible(graph).items():
         generator = _generator(seed, name)
         value = _initial(param, generator)
         if param.init in ("zeros", "ones"):
@@ -152,7 +152,8 @@ def batch_norm_affine(node: Node, weights: Weights) -> tuple[NDArray[np.float64]
 
 def checked(graph: Graph, weights: Mapping[str, Any], source: str = "the weights") -> dict[str, Array]:
     """The network's own arrays out of `weights`, as float32. Raises ArchError where one is missing, has the wrong
-    shape, is not finite, or belongs to no module. PyTorch's `num_batches_tracked` is passed over."""
+    shape, is not of real numbers, is not finite, or belongs to no module. PyTorch's `num_batches_tracked` is passed
+    over, and so are the ranges of quantization-aware training."""
     wanted = specs(graph)
     found: dict[str, Array] = {}
     for name, param in wanted.items():
@@ -160,17 +161,24 @@ def checked(graph: Graph, weights: Mapping[str, Any], source: str = "the weights
             raise fail(
                 "E0601", f"{source}: there is no `{name}`, which {graph.name} needs", help=nearest(name, weights)
             )
-        value = np.asarray(weights[name], np.float32)
+        given = np.asarray(weights[name])
+        if given.dtype.kind != "f":
+            raise fail("E0614", f"{source}: `{name}` holds {given.dtype} numbers", help=_REAL)
+        value = np.asarray(given, np.float32)
         if value.shape != param.shape:
             shapes = f"has shape {_shape(value.shape)}, but {graph.name} needs {_shape(param.shape)}"
             raise fail("E0602", f"{source}: `{name}` {shapes}", help="are these the weights of another variant?")
         if not np.isfinite(value).all():
             raise fail("E0603", f"{source}: `{name}` holds values that are not finite")
         found[name] = value
-    extra = [name for name in weights if name not in wanted and not name.endswith("num_batches_tracked")]
+    extra = [name for name in weights if name not in wanted and not name.endswith(_NO_WEIGHTS)]
     if extra:
         raise fail("E0604", f"{source}: {graph.name} has no `{extra[0]}`", help=nearest(extra[0], wanted))
     return found
+
+
+_NO_WEIGHTS = ("num_batches_tracked", "_range.low", "_range.high")
+"""Ends of the names of arrays that a state dict holds beside the weights."""
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -194,8 +202,33 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
 
     try:
         return dict(load_file(path))
+    except (TypeError, AttributeError):  # numpy has no floats of eight bits, nor bfloat16: half a float32's bits
+        return _load_bfloat16(path)
     except (SafetensorError, ValueError, KeyError, OSError, MemoryError) as error:
         raise fail("E0607", f"{path} is not a whole safetensors file: {error}") from error
+
+
+_SAFETENSORS_KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
+
+
+def _load_bfloat16(path: Path) -> dict[str, Any]:
+    """The arrays of a .safetensors file, bfloat16 as float32."""
+    import safetensors
+
+    found = {}
+    deserialize: Any = safetensors.deserialize
+    for name, entry in deserialize(path.read_bytes()):
+        kind = _SAFETENSORS_KINDS.get(entry["dtype"])
+        if kind is None:
+            raise fail("E0614", f"{path}: `{name}` holds {entry['dtype']} numbers", help=_REAL)
+        values = np.frombuffer(entry["data"], kind)
+        if entry["dtype"] == "BF16":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        found[name] = values.reshape(entry["shape"])
+    return found
+
+
+_REAL = "weights are real numbers: float64, float32, float16 or bfloat16"
 
 
 def _load_torch(path: Path) -> dict[str, Any]:

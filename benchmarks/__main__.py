@@ -10,7 +10,7 @@ from archlang.cli.common import emit_json
 from archlang.cli.table import Table, plain
 from benchmarks.measure import Result
 
-NAMES = ("startup", "language", "compile", "pytorch")
+NAMES = ("startup", "language", "compile", "pytorch", "tflite")
 
 
 def main() -> None:
@@ -25,17 +25,17 @@ def main() -> None:
 
 
 def table(results: list[Result]) -> Table:
-    """Medians in milliseconds; the ratio is how many times longer the peer takes."""
-    titles = ("what", "median ms", "at most ms", "beside", "its median ms", "ratio")
+    """Medians; the ratio is how many times as much the peer takes."""
+    titles = ("what", "median", "unit", "at most", "beside", "its median", "ratio")
     rows = [
-        (r.name, _rounded(r.ours_ms), _rounded(r.limit_ms), r.peer, _rounded(r.peer_ms), _rounded(r.ratio))
+        (r.name, _rounded(r.ours), r.unit, _rounded(r.limit), r.peer, _rounded(r.theirs), _rounded(r.ratio))
         for r in results
     ]
     return Table(titles, rows)
 
 
 def _rounded(value: float | None) -> float | str:
-    return "" if value is None else round(value, 1)
+    return "" if value is None else round(value, 2 if value < 20 else 1)
 
 
 def _arguments() -> argparse.Namespace:

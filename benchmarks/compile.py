@@ -28,7 +28,7 @@ EXPORTERS = {"torch.onnx.export": True, "torch.onnx.export, legacy": False}
 
 def results(runs: int) -> Iterator[Result]:
     (int8,) = medians([_int8], runs)
-    yield Result("zoo:mobilenet_v2 to int8 TFLite", int8, limit_ms=200)
+    yield Result("zoo:mobilenet_v2 to int8 TFLite", int8, limit=200)
     for spec in NETS:
         with tempfile.TemporaryDirectory() as folder:
             yield from _onnx(spec, Path(folder), runs)

@@ -10,21 +10,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """Medians of one benchmark, in milliseconds.
+    """Medians of one benchmark, in milliseconds where `unit` says nothing else.
 
-    peer: what it was measured beside, in the same run; `peer_ms` is its median. limit_ms: what ours may take at most.
+    peer: what it was measured beside, in the same run; `theirs` is its median. limit: what ours may be at most.
     """
 
     name: str
-    ours_ms: float
+    ours: float
     peer: str = ""
-    peer_ms: float | None = None
-    limit_ms: float | None = None
+    theirs: float | None = None
+    limit: float | None = None
+    unit: str = "ms"
 
     @property
     def ratio(self) -> float | None:
-        """How many times longer the peer takes."""
-        return None if self.peer_ms is None else self.peer_ms / self.ours_ms
+        """How many times as much the peer takes."""
+        return None if self.theirs is None else self.theirs / self.ours
 
 
 Clock = Callable[[], float]

@@ -14,7 +14,7 @@ COST = "from archlang.cli import main; main(['cost', 'zoo:efficientnet:b0'])"
 
 def results(runs: int) -> Iterator[Result]:
     cost, torch, empty = medians([_process(COST), _process("import torch"), _process("import archlang")], runs)
-    yield Result("archlang cost zoo:efficientnet:b0", cost, "python -c 'import torch'", torch, limit_ms=400)
+    yield Result("archlang cost zoo:efficientnet:b0", cost, "python -c 'import torch'", torch, limit=400)
     yield Result("python -c 'import archlang'", empty, "python -c 'import torch'", torch)
 
 

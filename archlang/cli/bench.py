@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from archlang.cli import complete
-from archlang.cli.common import emit_json, json_option, load_net, net_options
+from archlang.cli import complete, predict
+from archlang.cli.common import devices_option, emit_json, json_option, load_net, net_options
+from archlang.cli.estimates import show_estimate
+from archlang.cli.failures import OUTSIDE
 from archlang.cli.table import Table, show
+from archlang.errors import OutsideError
 
 if TYPE_CHECKING:
     from archlang.device import BenchResult
+    from archlang.device.estimate import Estimate
 
 _SHOWN_OPS = 20
 
 
 @click.command
-@net_options
+@partial(net_options, spec_required=False)
 @click.option(
     "--device",
     default="host",
     show_default=True,
     metavar="D",
-    shell_complete=complete.devices,
-    help="The device; `host` is this machine.",
+    shell_complete=complete.several_devices,
+    help="The device; `host` is this machine, devices.toml names others. Several, with commas, measure at once.",
 )
+@devices_option
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--runs", default=50, show_default=True, type=click.IntRange(1), help="At least so many runs.")
 @click.option(
@@ -41,9 +47,13 @@ _SHOWN_OPS = 20
     show_default=True,
     help="What a SPEC is compiled to: float32 or int8 TFLite.",
 )
+@predict.table_options
 @json_option
+@click.pass_context
 def command(
-    spec: str,
+    ctx: click.Context,
+    /,
+    spec: str | None,
     net: str | None,
     overrides: dict[str, Any],
     device: str,
@@ -53,21 +63,42 @@ def command(
     profile: bool,
     quantize: str,
     as_json: bool,
+    **tables: Any,
 ) -> None:
     """Latency of a .tflite or .onnx file, or of SPEC, which is compiled to TFLite with fresh weights first.
 
     It warms up, then runs until both --runs and --min-secs are reached, and again where that was too noisy. The median
     counts; p10, p90 and the interquartile range tell how far to trust it.
+
+    --build-table measures a sample of --space instead and fits a model, with which `cost --device` and a search predict
+    latency; --validate measures networks that the model has not seen.
     """
-    from archlang.device import bench
+    if spec is None or predict.asks_for_table(tables):
+        predict.run(ctx, spec)
+        return
+    from archlang.device import bench, several
+
+    def measure(name: str) -> BenchResult | Estimate:
+        return several.estimate(name, model) or bench(model, threads, name, runs, min_secs, profile)
 
     with tempfile.TemporaryDirectory(prefix="archlang-") as folder:
         model, measured = _model(spec, net, overrides, quantize, Path(folder))
-        result = bench(model, threads, device, runs, min_secs, profile)
+        results = several.at_once(device.split(","), measure)
     if as_json:
-        emit_json({**result.as_json(), "measured": measured})
+        documents = [_document(name, result, measured) for name, result in results.items()]
+        emit_json(documents[0] if len(documents) == 1 else documents)
     else:
-        _show(result, measured)
+        click.echo(measured)
+        for name, result in results.items():
+            _show(name, result)
+    if any(isinstance(result, OutsideError) for result in results.values()):
+        ctx.exit(OUTSIDE)
+
+
+def _document(name: str, result: BenchResult | Estimate | OutsideError, measured: str) -> dict[str, Any]:
+    if isinstance(result, OutsideError):
+        return {"device": name, "measured": measured, "error": str(result)}
+    return {"device": name, **result.as_json(), "measured": measured}
 
 
 def _model(spec: str, net: str | None, overrides: dict[str, Any], quantize: str, folder: Path) -> tuple[Path, str]:
@@ -78,12 +109,23 @@ def _model(spec: str, net: str | None, overrides: dict[str, Any], quantize: str,
         return Path(spec), spec
     loaded = load_net(spec, net, overrides)
     path = folder / f"{loaded.name}.tflite"
-    loaded.to_tflite(path, quantize=quantize)
+    loaded.to_tflite(path, quantize=quantize, verify=False)
     return path, f"{spec} as {'float32' if quantize == 'none' else quantize} TFLite, fresh weights"
 
 
-def _show(result: BenchResult, measured: str) -> None:
-    click.echo(f"{measured}\n{result}")
+def _show(name: str, result: BenchResult | Estimate | OutsideError) -> None:
+    from archlang.device.estimate import Estimate
+
+    if isinstance(result, OutsideError):
+        click.echo(f"error: {result}", err=True)
+    elif isinstance(result, Estimate):
+        show_estimate(name, result)
+    else:
+        _show_result(result)
+
+
+def _show_result(result: BenchResult) -> None:
+    click.echo(result)
     if result.noisy:
         click.echo("the interquartile range is over a tenth of the median: is the machine busy?", err=True)
     if result.ops is not None:

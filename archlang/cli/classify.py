@@ -9,6 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from archlang.about import read_labels
 from archlang.cli import table
 from archlang.cli.common import emit_json, json_option
 from archlang.cli.images import pixel_options
@@ -52,12 +53,7 @@ def command(
 
 
 def _labels(path: Path, classes: int) -> list[str]:
-    try:
-        names = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise fail("E0605", f"there is no file {path}") from error
-    except (OSError, ValueError) as error:
-        raise fail("E0607", f"{path} cannot be read: {error}") from error
+    names = list(read_labels(path))
     if len(names) != classes:
         raise fail("E0609", f"{path} names {len(names)} classes, but the model knows {classes}")
     return names

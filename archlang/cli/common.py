@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from archlang.cli import complete
-from archlang.files import IMPORT_PATH
+from archlang.files import DEVICES_FILE, IMPORT_PATH
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,12 +38,12 @@ def wants_json(ctx: click.Context) -> bool:
     return bool(ctx.meta.get(_JSON))
 
 
-def net_options(function: Decorated) -> Decorated:
+def net_options(function: Decorated, spec_required: bool = True) -> Decorated:
     """SPEC, `--net` and `--set`: which network; `load_net` takes their values."""
     function = click.option(
         "--net", metavar="EXPR", help="An expression that yields the net, such as `compound(1.5)`."
     )(set_option(import_path_option(function)))
-    return click.argument("spec", shell_complete=complete.spec)(function)
+    return click.argument("spec", required=spec_required, shell_complete=complete.spec)(function)
 
 
 def import_path_option(function: Decorated) -> Decorated:
@@ -63,6 +63,28 @@ def import_path_option(function: Decorated) -> Decorated:
         callback=allow,
         expose_value=False,
         help="A folder that imports may reach, besides the file's own.",
+    )(function)
+
+
+def devices_option(function: Decorated) -> Decorated:
+    """`--devices`: another file with named devices than the user's own."""
+
+    def name(ctx: click.Context, _: click.Parameter, file: str | None) -> None:
+        if file is None:
+            return
+        before = os.environ.get(DEVICES_FILE)
+        os.environ[DEVICES_FILE] = file
+        ctx.call_on_close(lambda: _restore(DEVICES_FILE, before))
+
+    return click.option(
+        "--devices",
+        "devices_file",
+        metavar="FILE",
+        type=click.Path(dir_okay=False),
+        callback=name,
+        expose_value=False,
+        is_eager=True,
+        help="The file that names the devices, in place of your own devices.toml.",
     )(function)
 
 

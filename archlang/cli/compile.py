@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang import backend
+from archlang.about import About, read_labels
 from archlang.cli import complete, table
-from archlang.cli.common import bytes_text, emit_json, json_option, load_net, net_options, title
+from archlang.cli import quantize as quantize_cli
+from archlang.cli.common import bytes_text, console, emit_json, json_option, load_net, net_options, title
 from archlang.cli.images import pixel_options
 from archlang.errors import nearest
+from archlang.quantize.options import Range
+from archlang.quantize.qat import RANGES, learnt
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from archlang.calibration import Samples
     from archlang.ir.graph import Graph
     from archlang.net import Net
+    from archlang.quantize.report import Report
+    from archlang.verify import Verification
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Options:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     crops: int | None
+    labels: Path | None
     seed: int
     opset: int | None
     batch: int | None
@@ -42,6 +48,14 @@ class Options:
     init: str
     zero_init: bool
     via: str | None
+    verify: bool
+    io: str | None
+    qat: str | None
+    observer: str
+    equalize: bool
+    bias_correction: bool
+    keep_float: tuple[str, ...]
+    report: str | None
 
 
 def _known_target(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -78,39 +92,60 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--calibration",
     type=_FILE,
-    help="For int8: an .npy / .npz of inputs, batch and channels first; or images, in a folder.",
+    help="For int8 and int16x8: an .npy / .npz of inputs, batch and channels first; or images, in a folder.",
 )
 @pixel_options
 @click.option(
     "--crops", type=click.IntRange(min=1), help="Cuts of each calibration image: the middle, then random ones."
 )
+@click.option("--labels", type=_FILE, help="TFLite, ONNX: a text file with the name of a class on each line.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of fresh weights.")
 @click.option("--opset", type=int, help="ONNX: the version of its operators, 17 and later; 17 if not given.")
 @click.option("--batch", callback=_batch_size, default="dynamic", metavar="N", help="ONNX: `dynamic`, or a fixed size.")
 @click.option("--keep-bn", is_flag=True, help="ONNX: BatchNorms stay nodes, and are not multiplied into convolutions.")
-@click.option("--init", type=click.Choice(backend.INITIALISATIONS), default="paper", help="PyTorch: fresh weights.")
-@click.option("--zero-init", is_flag=True, help="PyTorch: the last BatchNorm of a residual branch starts at 0.")
+@click.option(
+    "--init", type=click.Choice(backend.INITIALISATIONS), default="paper", help="PyTorch, Keras: fresh weights."
+)
+@click.option("--zero-init", is_flag=True, help="PyTorch, Keras: the last BatchNorm of a residual branch starts at 0.")
 @click.option("--via", type=click.Choice(["tensorflow"]), help="TFLite: by TensorFlow's own converter.")
+@click.option("--io", type=click.Choice(["float", "int8", "int16"]), help="TFLite: of quantized inputs and outputs.")
+@click.option("--no-verify", "verify", is_flag=True, flag_value=False, default=True, help="Write without a check.")
+@quantize_cli.quantize_options
+@click.option(
+    "--qat",
+    is_flag=False,
+    flag_value="moving-average",
+    type=click.Choice(RANGES),
+    help="PyTorch: round in training as int8 does, with ranges that are averaged or learnt.",
+)
 @json_option
 def command(spec: str, net: str | None, overrides: dict[str, str], as_json: bool, **options: Any) -> None:
     """Generate SPEC as a file for a target."""
     backend.get(options["target"])  # imported before the clock starts
     start = time.perf_counter()
     loaded = load_net(spec, net, overrides)
-    result = write(loaded, spec, Options(**options))
+    result, report = write(loaded, spec, Options(**options))
     result["seconds"] = round(time.perf_counter() - start, 4)
     if as_json:
         emit_json(result)
-    else:
-        _print(result)
+        return
+    _print(result)
+    if report is not None and not quantize_cli.is_file(options["report"]):
+        quantize_cli.show(report)
 
 
-def write(net: Net, spec: str, options: Options) -> dict[str, Any]:
-    """Compile and write the file. The fields of the JSON document, but for the time."""
+def write(net: Net, spec: str, options: Options) -> tuple[dict[str, Any], Report | None]:
+    """Compile and write the file, and a report that goes to one. The fields of the JSON document, but for the time;
+    and the report, where one is asked for."""
     out = options.out or Path(_stem(net) + backend.get(options.target).suffix)
-    artifact = backend.compile_graph(net.graph, options.target, _request(net.graph, spec, options, out.name))
-    size = artifact.write(out)
-    return {
+    request = _request(net.graph, spec, options, out.name)
+    with _patience(options.via):
+        artifact = backend.compile_graph(net.graph, options.target, request)
+    check = _check(net.graph, artifact, options, request) if options.verify else None
+    size = artifact.write(out, check)
+    if artifact.report is not None and quantize_cli.is_file(options.report):
+        quantize_cli.write(artifact.report, Path(str(options.report)))
+    document = {
         "net": title(net),
         "target": options.target,
         "output": str(out),
@@ -118,7 +153,26 @@ def write(net: Net, spec: str, options: Options) -> dict[str, Any]:
         "params": net.cost().total.params,
         "quantize": options.quantize,
         "ops": dict(artifact.ops),
+        "verification": check.verdict.as_json() if check else None,
+        "warnings": list(artifact.warnings),
     }
+    if artifact.report is not None:
+        document["report"] = artifact.report.as_json()
+    return document, artifact.report
+
+
+def _patience(via: str | None) -> AbstractContextManager[Any]:
+    """Says on a terminal that another program takes its time."""
+    if via is None:
+        return nullcontext()
+    return console(stderr=True).status("TensorFlow's converter is at work, for half a minute or so")
+
+
+def _check(graph: Graph, artifact: backend.Artifact, options: Options, request: backend.Request) -> Verification | None:
+    from archlang.verify import verification
+
+    suffix = backend.get(options.target).suffix
+    return verification(graph, artifact, suffix, request.quantize, request.calibration)
 
 
 def _stem(net: Net) -> str:
@@ -130,22 +184,41 @@ def _stem(net: Net) -> str:
 def _request(graph: Graph, spec: str, options: Options, file: str) -> backend.Request:
     from archlang import weights
 
-    arrays = None
+    arrays, ranges = None, dict[str, Range]()
     if options.weights is not None:
-        arrays = weights.checked(graph, weights.load(options.weights), str(options.weights))
+        loaded = weights.load(options.weights)
+        arrays = weights.checked(graph, loaded, str(options.weights))
+        ranges = learnt(loaded) if options.quantize in backend.INTEGER_MODES else {}
     samples = _samples(graph, options)
-    special = {name: getattr(options, name) for name in backend.OPTIONS}
+    special = {name: getattr(options, name) for name in backend.OPTIONS if name not in ("quantization", "about")}
+    special["about"] = _about(options)
+    special["quantization"] = quantize_cli.options(vars(options), ranges)
     return backend.Request(arrays, options.quantize, samples, options.seed, spec, file, **special)
 
 
-def _samples(graph: Graph, options: Options) -> NDArray[np.float32] | None:
+def _about(options: Options) -> About:
+    """What the file shall tell of its inputs and outputs, where the target has room for it."""
+    pixels = options.mean is not None or options.std is not None or _are_images(options.calibration)
+    if "about" not in getattr(backend.get(options.target), "options", ()):
+        if options.labels or (pixels and options.calibration is None):
+            raise click.UsageError(f"--labels, --mean and --std are for model files, and {options.target} makes none")
+        return About()
+    mean, std = (options.mean or (0.0,), options.std or (255.0,)) if pixels else ((), ())
+    return About(mean, std, read_labels(options.labels) if options.labels else ())
+
+
+def _are_images(path: Path | None) -> bool:
+    return path is not None and path.suffix not in (".npy", ".npz")
+
+
+def _samples(graph: Graph, options: Options) -> Samples | None:
     """The calibration inputs: an array as it is, images cut and normalised."""
     from archlang import calibration, images
 
-    path, chosen = options.calibration, (options.mean, options.std, options.crops)
-    if path is None or path.suffix in (".npy", ".npz"):
-        if any(value is not None for value in chosen):
-            raise click.UsageError("--mean, --std and --crops are for images, so --calibration must name some")
+    path = options.calibration
+    if path is None or not _are_images(path):
+        if options.crops is not None:
+            raise click.UsageError("--crops is for images, so --calibration must name some")
         return calibration.load(path, graph) if path is not None else None
     normalisation = images.Normalisation(options.mean or (0.0,), options.std or (255.0,))
     shape = graph.nodes[graph.inputs[0]].type.shape
@@ -156,6 +229,17 @@ def _samples(graph: Graph, options: Options) -> NDArray[np.float32] | None:
 def _print(result: dict[str, Any]) -> None:
     size, seconds = bytes_text(result["bytes"]), result["seconds"]
     click.echo(f"wrote {result['output']}: {size} in {seconds:.2f} s ({result['params']:,} parameters)")
+    for warning in result["warnings"]:
+        click.echo(f"warning: {warning}", err=True)
+    _print_check(result["verification"])
     if result["ops"]:
         rows = sorted(result["ops"].items(), key=lambda item: (-item[1], item[0]))
         table.show(table.Table(("operator", "count"), rows, ("total", sum(result["ops"].values()))))
+
+
+def _print_check(verdict: dict[str, Any] | None) -> None:
+    if verdict is None:
+        return
+    click.echo(verdict["text"])
+    if verdict["warning"]:
+        click.echo(f"warning: {verdict['warning']}", err=True)

@@ -87,6 +87,11 @@ def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     return files_with((".arch",), incomplete)
 
 
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Compiled files."""
+    return files_with((".tflite", ".onnx"), incomplete)
+
+
 def files_with(suffixes: tuple[str, ...], incomplete: str) -> list[CompletionItem[str]]:
     """The files with these suffixes and the folders. A folder ends in `/`, and hidden ones are offered after a dot."""
     head, tail = os.path.split(incomplete)
@@ -185,5 +190,26 @@ backends = one_of(_backends)
 strategies = one_of(_strategies)
 passes = several_of(_passes)
 evaluators = one_of(lambda: ("train", "cost"))
-devices = one_of(lambda: ("host",))
+def _devices() -> Iterable[str]:
+    from archlang.device import devices
+
+    return devices.names()
+
+
+def _latency_tables() -> Iterable[str]:
+    from archlang.device.predict import table
+
+    return table.names()
+
+
+def _device_kinds() -> Iterable[str]:
+    from archlang.device.devices import KINDS
+
+    return KINDS
+
+
+devices = one_of(_devices)
+latency_tables = one_of(_latency_tables)
+several_devices = several_of(_devices)
+device_kinds = one_of(_device_kinds)
 data = one_of(lambda: ("digits", "npz:", "folder:", "idx:"))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang.breakdown import LINES, Line, total_of
-from archlang.cli import table
+from archlang.cli import complete, table
 from archlang.cli.common import bytes_text, emit_json, json_option, load_net, net_options, title
 
 if TYPE_CHECKING:
     from archlang.cost import LayerCost, NetCost
+    from archlang.device.predict import Prediction
     from archlang.net import Net
 
 
@@ -29,9 +30,22 @@ if TYPE_CHECKING:
 @click.option("--expand", is_flag=True, help="Every repeat on lines of its own, also where they are equal.")
 @click.option("--csv", "style", flag_value="csv", help="The table as CSV.")
 @click.option("--md", "style", flag_value="md", help="The table as Markdown.")
+@click.option(
+    "--device",
+    metavar="D",
+    shell_complete=complete.latency_tables,
+    help="Latency too, as predicted: by a table that `bench --build-table` has written, or by that of a device.",
+)
 @json_option
 def command(
-    spec: str, net: str | None, overrides: dict[str, str], by: str, expand: bool, style: str | None, as_json: bool
+    spec: str,
+    net: str | None,
+    overrides: dict[str, str],
+    by: str,
+    expand: bool,
+    style: str | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """What SPEC costs for one input: parameters, multiply-accumulates (MACs), bytes of activations.
 
@@ -40,12 +54,17 @@ def command(
     """
     loaded = load_net(spec, net, overrides)
     found = loaded.cost()
+    latency = None if device is None else _latency(device, loaded)
     if as_json:
-        emit_json(document(loaded, found))
+        predicted = {} if latency is None else {"latency": {"device": device, **latency.as_json()}}
+        emit_json({**document(loaded, found), **predicted})
         return
     _STYLES[style or "terminal"](_table(by, LINES[by](loaded.graph, found, not expand)))
     if style is None:
         click.echo(_fill(_summary(loaded, found)))
+    if latency is not None:
+        click.echo(_fill(f"latency on {device}, predicted: {latency}"), err=style is not None)
+        _warn(latency)
     if loaded.lowered.trace:
         click.echo(_fill(_first_of(loaded)), err=style is not None)
 
@@ -104,6 +123,18 @@ _STYLES: dict[str, Callable[[table.Table], None]] = {
     "csv": lambda rows: click.echo(table.comma_separated(rows)),
     "md": lambda rows: click.echo(table.markdown(rows)),
 }
+
+
+def _latency(device: str, net: Net) -> Prediction:
+    from archlang.device.predict import table as tables
+
+    return tables.find(device).model.predict(net.graph)
+
+
+def _warn(latency: Prediction) -> None:
+    if latency.outside:
+        others = f" and {len(latency.outside) - 1} more" if len(latency.outside) > 1 else ""
+        click.echo(_fill(f"larger or smaller than all that was measured: {latency.outside[0]}{others}"), err=True)
 
 
 def _summary(net: Net, found: NetCost) -> str:

@@ -40,20 +40,26 @@ def fuse(graph: Graph, rule: FuseRule) -> Graph:
     return rewrite(graph, step)
 
 
+def norm_fits(producer: Node, node: Node) -> bool:
+    """A BatchNorm behind a convolution or linear layer."""
+    return isinstance(node.op, BatchNorm) and isinstance(producer.op, Conv2d | Linear) and not producer.fused
+
+
 def fuse_norms(graph: Graph) -> Graph:
     """Fold BatchNorm into the convolution or linear layer before it (`weights.folded` gives the arrays)."""
-    return fuse(graph, lambda p, n: isinstance(n.op, BatchNorm) and isinstance(p.op, Conv2d | Linear) and not p.fused)
+    return fuse(graph, norm_fits)
 
 
 _WITH_ACTIVATION = (Conv2d, Linear, Add, Mul, AvgPool2d, MaxPool2d)
 
 
+def activation_fits(producer: Node, node: Node) -> bool:
+    """relu or relu6 behind an op that has no activation yet."""
+    if not isinstance(node.op, Relu | Relu6) or not isinstance(producer.op, _WITH_ACTIVATION):
+        return False
+    return not any(part.op.elementwise for part in producer.fused)
+
+
 def fuse_activations(graph: Graph) -> Graph:
     """Fuse relu and relu6 into the op before them, as TFLite's kernels do. An op takes one activation at most."""
-
-    def rule(producer: Node, node: Node) -> bool:
-        if not isinstance(node.op, Relu | Relu6) or not isinstance(producer.op, _WITH_ACTIVATION):
-            return False
-        return not any(part.op.elementwise for part in producer.fused)
-
-    return fuse(graph, rule)
+    return fuse(graph, activation_fits)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from archlang.device import transport
+from archlang.device.predict import table
 from archlang.errors import fail, nearest
 from archlang.search import strategies
 from archlang.search.driver import DATABASE, Plan
@@ -110,7 +111,7 @@ def _evaluator(spec: SearchSpec, options: Options, folder: Path) -> Evaluator:
     if options.evaluator not in EVALUATORS:
         raise fail("E1205", f"there is no evaluator `{options.evaluator}`", help=nearest(options.evaluator, EVALUATORS))
     if options.evaluator == "cost":
-        return CostEvaluator()
+        return CostEvaluator(_latency_table(spec, options))
     data = options.data or spec.data
     if data is None:
         help = "give --data digits, or write `data digits` in the search; --evaluator cost needs none"
@@ -125,6 +126,13 @@ def _evaluator(spec: SearchSpec, options: Options, folder: Path) -> Evaluator:
         threads=options.threads,
         trusted=options.data is not None,
     )
+
+
+def _latency_table(spec: SearchSpec, options: Options) -> str | None:
+    """The table that predicts latency: that which is asked for, or that of the file's device where it has one."""
+    if options.device is not None:
+        return options.device
+    return spec.device if spec.device is not None and table.exists(spec.device) else None
 
 
 def _folder(name: str, resume: bool) -> Path:

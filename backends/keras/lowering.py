@@ -18,7 +18,7 @@ from archlang.backends.keras.layer import (
 from archlang.backends.keras.layout import Applied
 from archlang.backends.keras.place import Padding, Place, is_sliced, op_windows
 from archlang.backends.source.layer import IDENTITY, Argument, pair, symmetric
-from archlang.backends.source.layout import Call, call, chained
+from archlang.backends.source.layout import Call, Chain, call, chained
 from archlang.ir.types import TensorType
 from archlang.ops.activation import (
     Gelu,
@@ -354,7 +354,7 @@ def _mean(op: Mean, xs: Types, place: Place) -> Any:
         return _drop_path_mean(op, place)
 
     def steps(site: Site) -> Iterator[Step]:
-        yield Step(f"({' + '.join(site.inputs)}) / {len(site.inputs)}")
+        yield Step(Chain("+", site.inputs, divisor=str(len(site.inputs))))
 
     return KerasLayer("mean", weight="join", steps=steps)
 

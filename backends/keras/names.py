@@ -42,10 +42,11 @@ def safe(name: str) -> str:
 
 def function_names(blocks: Iterable[tuple[str, str]], taken: Iterable[str]) -> dict[str, str]:
     """(class name, block name) -> the function of each class: the block's name, where nothing else has it."""
-    used, found = {*RESERVED, *keyword.kwlist, *taken}, dict[str, str]()
+    reserved, found = {*RESERVED, *keyword.kwlist, *taken}, dict[str, str]()
+    used = set(reserved)
     for class_name, block in blocks:
         wanted = snake_case(block or class_name)
-        found[class_name] = unique(f"{wanted}_block" if wanted in used else wanted, used)
+        found[class_name] = unique(f"{wanted}_block" if wanted in reserved else wanted, used)
         used.add(found[class_name])
     return found
 

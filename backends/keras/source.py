@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from archlang.backends.keras.initialisation import OWN, initialised, layouts
 from archlang.backends.keras.layer import KerasLayer
 from archlang.backends.keras.lowering import LOWERINGS, UNSUPPORTED
 from archlang.backends.keras.names import RESERVED, check_layer_names, function_names, safe
@@ -17,6 +18,7 @@ from archlang.backends.source.body import open_circles
 from archlang.backends.source.classes import plan_classes
 from archlang.backends.source.docstrings import block_doc, docstring, network_doc
 from archlang.backends.source.formulas import literal_text
+from archlang.backends.source.initialisation import scheme
 from archlang.backends.source.layer import IDENTITY, REQUIRED, Layer
 from archlang.backends.source.layout import INDENT, Call, Expression, definition, flat, laid_out
 from archlang.backends.source.names import check_names, variable
@@ -28,7 +30,6 @@ from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
 from archlang.passes import dead_code
-from archlang.weights import specs
 
 HELPERS = (
     *("local_response_norm", "pad_with_lowest", "unpadded_average_pool", "channel_shuffle"),
@@ -57,8 +58,8 @@ class FunctionText:
     body: Sequence[str]
 
 
-def generate(graph: Graph, origin: str = "") -> KerasSource:
-    """The file for `graph`; origin: where it came from, for the header.
+def generate(graph: Graph, origin: str = "", init: str = "paper", zero_init: bool = False) -> KerasSource:
+    """The file for `graph`; origin: where it came from, for the header; init, zero_init: see `backend.Request`.
 
     Several outputs are a list in their order; auxiliary ones follow them where `auxiliary=True` asks for them. Raises
     ArchError for a name that Keras cannot take.
@@ -67,19 +68,25 @@ def generate(graph: Graph, origin: str = "") -> KerasSource:
     check_names(graph)
     check_layer_names(graph)
     plans = _plans(graph)
-    functions = _functions(plans, graph)
-    texts = [_block_text(plan, functions) for plan in plans[:-1]]
-    texts.append(_network_text(plans[-1], graph, functions))
-    helpers = [_render(f"{name}.py.j2") for name in HELPERS if name in _needed(plans)]
-    body = _render(
-        "body.py.j2", functions=texts, helpers=helpers, initialise=_initialised(graph), loads=bool(specs(graph))
-    )
+    functions, chosen = _functions(plans, graph), scheme(graph, init, OWN)
+    initialise = initialised(graph, chosen)
+    texts = [_block_text(plan, functions, zero_init) for plan in plans[:-1]]
+    texts.append(_network_text(plans[-1], graph, functions, zero_init, bool(initialise)))
+    needed = _needed(plans)
+    helpers = [_render(f"{name}.py.j2", init=chosen) for name in HELPERS if name in needed]
+    body = _render("body.py.j2", functions=texts, helpers=helpers, initialise=initialise, loads=layouts(graph))
     text = (
         f"{_render('header.py.j2', imports=_imports(body), **facts(graph, origin, docstring))}\n\n{body}".rstrip("\n")
         + "\n"
     )
     ast.parse(text)
     return KerasSource(text, functions[plans[-1].name])
+
+
+def conversions() -> str:
+    """The functions `load_weights` and `state_dict` of a file, for networks of any layers."""
+    body = _render("load_weights.py.j2", loads=dict.fromkeys(("images", "depthwise", "dense"), True))
+    return "\n".join([*_imports(body), body])
 
 
 def _plans(graph: Graph) -> list[ClassPlan]:
@@ -111,7 +118,22 @@ def _member(layer: Layer) -> Layer | None:
 def _functions(plans: Sequence[ClassPlan], graph: Graph) -> dict[str, str]:
     """Class name -> name of its function."""
     known = {name for plan in plans for name in (*(p.name for p in plan.parameters), *plan.locals)}
-    known |= {*HELPERS, "initialise", "load_weights", "signs", "model", "auxiliary", "x", "y", "z", "u", "v", "w"}
+    known |= {
+        *HELPERS,
+        "initialise",
+        "named_weights",
+        "load_weights",
+        "state_dict",
+        "signs",
+        "model",
+        "auxiliary",
+        "x",
+        "y",
+        "z",
+        "u",
+        "v",
+        "w",
+    }
     network = f"build_{_plain(graph.name).lower()}"
     blocks = [(plan.name, plan.region.block or _last_part(plan)) for plan in plans[:-1]]
     return {**function_names(blocks, {*known, network}), plans[-1].name: network}
@@ -130,9 +152,9 @@ def _last_part(plan: ClassPlan) -> str:
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 
-def _block_text(plan: ClassPlan, functions: Mapping[str, str]) -> FunctionText:
+def _block_text(plan: ClassPlan, functions: Mapping[str, str], zero_init: bool) -> FunctionText:
     inputs = _inputs(plan)
-    writer = Writer(plan, inputs, Results(plan.body.outputs), functions, "{name}-")
+    writer = Writer(plan, inputs, Results(plan.body.outputs), functions, "{name}-", zero_init)
     body = [*_locals(plan, inputs, writer), *writer.lines()]
     if not writer.returned:
         body.append(f"{' ' * INDENT}return {', '.join(writer.names(plan.body.outputs))}")
@@ -192,7 +214,9 @@ def _input_number(plan: ClassPlan, name: str) -> int:
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
-def _network_text(plan: ClassPlan, graph: Graph, functions: Mapping[str, str]) -> FunctionText:
+def _network_text(
+    plan: ClassPlan, graph: Graph, functions: Mapping[str, str], zero_init: bool, initialised: bool
+) -> FunctionText:
     inputs: list[str] = []
     for value in graph.inputs:
         inputs.append(_variable(graph.nodes[value].name, [*inputs, *functions.values(), "model", "auxiliary"]))
@@ -201,9 +225,9 @@ def _network_text(plan: ClassPlan, graph: Graph, functions: Mapping[str, str]) -
     names = {value: _variable(name, [*inputs, *functions.values(), "model"]) for value, name in auxiliary.items()}
     always = tuple(value for output, value in outputs if not output.aux)
     results = Results(always, tuple(auxiliary), names, returned=False)
-    writer = Writer(plan, inputs, results, functions, "")
+    writer = Writer(plan, inputs, results, functions, "", zero_init)
     body = [*_made_inputs(graph, inputs), *_locals(plan, inputs, writer), *writer.lines()]
-    body += _made_model(graph, inputs, writer.names(always), writer.names(tuple(auxiliary)))
+    body += _made_model(graph, inputs, writer.names(always), writer.names(tuple(auxiliary)), initialised)
     flag = ["auxiliary: bool = False"] if auxiliary else []
     head = definition(functions[plan.name], flag, "keras.Model", 0)
     called = [docstring(graph.nodes[value].name) for value in graph.inputs]
@@ -222,7 +246,9 @@ def channels_last(type_: TensorType) -> tuple[int, ...]:
     return (*type_.shape[1:], type_.shape[0]) if type_.is_image else type_.shape
 
 
-def _made_model(graph: Graph, inputs: Sequence[str], always: Sequence[str], auxiliary: Sequence[str]) -> list[str]:
+def _made_model(
+    graph: Graph, inputs: Sequence[str], always: Sequence[str], auxiliary: Sequence[str], initialised: bool
+) -> list[str]:
     source, plain = _one_or_list(inputs), _one_or_list(always)
     out: list[str] = []
     if auxiliary:
@@ -230,7 +256,7 @@ def _made_model(graph: Graph, inputs: Sequence[str], always: Sequence[str], auxi
         out += laid_out("outputs = ", f"{everything} if auxiliary else {flat(plain)}", "", INDENT)
         plain = "outputs"
     name = f'name="{_plain(graph.name)}"'
-    if not _initialised(graph):
+    if not initialised:
         return [*out, *laid_out("return ", Call("keras.Model", (source, plain, name)), "", INDENT)]
     out += laid_out("model = ", Call("keras.Model", (source, plain, name)), "", INDENT)
     return [*out, f"{' ' * INDENT}initialise(model)", f"{' ' * INDENT}return model"]
@@ -259,16 +285,12 @@ def _helpers(layer: Layer) -> set[str]:
     return set(layer.helpers).union(*(_helpers(inner) for inner in layer.arguments if isinstance(inner, Layer)))
 
 
-def _initialised(graph: Graph) -> dict[str, bool]:
-    """Which layers the file must give fresh weights other than Keras' own."""
-    kinds = {node.op.name for node in graph.nodes}
-    return {"conv": "conv" in kinds, "linear": "linear" in kinds} if kinds & {"conv", "linear"} else {}
-
-
 def _imports(body: str) -> list[str]:
     """The import lines for the names that the text uses."""
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    standard = [("math", "import math"), ("Mapping", "from collections.abc import Mapping")]
+    standard = [("math", "import math")]
+    abstract = [name for name in ("Iterator", "Mapping") if name in used]
+    standard += [(name, f"from collections.abc import {', '.join(abstract)}") for name in abstract[:1]]
     standard += [("Any", "from typing import Any")]
     lines = [line for name, line in standard if name in used]
     lines += [""] if lines else []

@@ -12,10 +12,13 @@ from archlang.backends.keras.names import COUNTERS, local, quoted, safe
 from archlang.backends.keras.variables import Variables
 from archlang.backends.source.body import INPUT, Attribute, Value
 from archlang.backends.source.formulas import Formula
+from archlang.backends.source.initialisation import last_norms
 from archlang.backends.source.layer import Argument, Layer
 from archlang.backends.source.layout import INDENT, Call, Expression, Keyword, fits
 from archlang.backends.source.nesting import bypass
 from archlang.backends.source.plan import ClassPlan, Option, Slot
+
+_GAMMA = "gamma_initializer"
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,17 @@ class _Statement:
 
 
 class Writer:
-    """functions: class name -> the function's name. prefix: of layer names, `{name}-` in a block."""
+    """functions: class name -> the function's name. prefix: of layer names, `{name}-` in a block. zero_init: the last
+    BatchNorms of residual branches begin as 0."""
 
     def __init__(
-        self, plan: ClassPlan, inputs: Sequence[str], results: Results, functions: Mapping[str, str], prefix: str
+        self,
+        plan: ClassPlan,
+        inputs: Sequence[str],
+        results: Results,
+        functions: Mapping[str, str],
+        prefix: str,
+        zero_init: bool = False,
     ) -> None:
         self.plan, self.body, self.results = plan, plan.body, results
         self.functions, self.prefix = functions, prefix
@@ -55,9 +65,19 @@ class Writer:
         self.statements = [_Statement(i, part.get(i), i in training) for i in range(len(self.body.items))]
         taken = {safe(p.name) for p in plan.parameters} | {safe(n) for n in plan.locals} | set(functions.values())
         self.variables = Variables(self.body, inputs, self._last_reads(), taken)
+        self.inputs, self.taken = inputs, taken
+        self.zeroed = dict(self._zeroed()) if zero_init else {}
         self.returned = False
 
     def lines(self) -> list[str]:
+        out = self._lines()
+        if not self.variables.crowded:
+            return out
+        self.variables = Variables(self.body, self.inputs, self.variables.last, self.taken, crowded=True)
+        self.returned = False
+        return self._lines()
+
+    def _lines(self) -> list[str]:
         out: list[str] = []
         k = 0
         for (option, training), group in groupby(self.statements, key=lambda s: (s.option, s.training)):
@@ -160,13 +180,10 @@ class Writer:
 
     def _item(self, i: int, inputs: Sequence[str], target: str, indent: int, last: bool) -> list[str]:
         layer, name = self.body.items[i].layer, self.prefix + local(self.body.items[i].name)
+        last = last and self._returns(len(self.statements) - 1)
         if layer.kind == "chain":
-            return self._chain(layer, self._slot(i), name, inputs[0], target, indent)
-        steps = list(self._steps(i, inputs, target))
-        if last and self._returns(len(self.statements) - 1) and not steps[-1].condition:
-            self.returned = True
-            return [*self._written(steps[:-1], inputs[0], target, indent), *lines("return ", steps[-1].term, indent)]
-        return self._written(steps, inputs[0], target, indent)
+            return self._chain(layer, self._slot(i), name, inputs[0], target, indent, last=last)
+        return self._written(list(self._steps(i, inputs, target)), inputs[0], target, indent, last)
 
     def _steps(self, i: int, inputs: Sequence[str], target: str) -> Iterator[Step]:
         layer, name = self.body.items[i].layer, self.prefix + local(self.body.items[i].name)
@@ -184,7 +201,16 @@ class Writer:
             return
         assert isinstance(layer, KerasLayer), layer.kind
         given = dict(self._given(layer, slot))
+        if slot in self.zeroed:
+            given[_GAMMA] = Given(_GAMMA, self.zeroed[slot])
         yield from layer.steps(Site(given, quoted(name), tuple(inputs), target))
+
+    def _zeroed(self) -> Iterator[tuple[Slot, str]]:
+        """The slots of the BatchNorms whose factors begin as 0, with the initialiser's name."""
+        for norm in last_norms(self.plan, "layers.BatchNormalization"):
+            slot, layer = self._slot(norm.item), self.body.items[norm.item].layer
+            name = f'"zeros" if {self.formula(norm.option.condition)} else "ones"' if norm.option else '"zeros"'
+            yield ((*slot, len(layer.arguments) - 1) if norm.in_chain else slot), name
 
     def _given(self, layer: Layer, slot: Slot) -> Iterator[tuple[str, Given]]:
         for position, argument in enumerate(layer.arguments):
@@ -211,8 +237,12 @@ class Writer:
 
     # ---- lines ----
 
-    def _written(self, steps: Sequence[Step], source: str, target: str, indent: int) -> list[str]:
-        """Each step as an assignment; one under a condition leaves its input as it is where that does not hold."""
+    def _written(self, steps: Sequence[Step], source: str, target: str, indent: int, last: bool = False) -> list[str]:
+        """Each step as an assignment; one under a condition leaves its input as it is where that does not hold. last:
+        the last step may be the return statement."""
+        if last and not steps[-1].condition:
+            self.returned = True
+            return [*self._written(steps[:-1], source, target, indent), *lines("return ", steps[-1].term, indent)]
         out: list[str] = []
         for step in steps:
             out += self._assignment(step, source, target, indent)
@@ -231,7 +261,15 @@ class Writer:
         return [first, f"{' ' * indent}if {step.condition}:", *lines(f"{target} = ", step.term, indent + INDENT)]
 
     def _chain(
-        self, layer: Layer, slot: Slot, name: str, source: str, target: str, indent: int, depth: int = 0
+        self,
+        layer: Layer,
+        slot: Slot,
+        name: str,
+        source: str,
+        target: str,
+        indent: int,
+        depth: int = 0,
+        last: bool = False,
     ) -> list[str]:
         """The members one after the other; members that follow each other alike in a loop."""
         out: list[str] = []
@@ -240,8 +278,9 @@ class Writer:
             counter = COUNTERS[min(depth, len(COUNTERS) - 1)]
             current = target if out else source
 
-            def member(at: int, inner: int, label: str, source: str = current) -> list[str]:
-                return self._member(members[at], (*slot, at), f"{name}-{label}", source, target, inner, depth + 1)
+            def member(at: int, inner: int, label: str, source: str = current, last: bool = False) -> list[str]:
+                place = (*slot, at), f"{name}-{label}", source
+                return self._member(members[at], *place, target, inner, depth + 1, last)
 
             count = 1
             looped = member(position, indent + INDENT, f"{{{counter}}}", target)
@@ -255,17 +294,26 @@ class Writer:
                 out += [f"{' ' * indent}for {counter} in range({ends}):", *looped]
             else:
                 count = 1
-                out += member(position, indent, str(position))
+                out += member(position, indent, str(position), last=last and position + 1 == len(members))
             position += count
         return out or ([f"{' ' * indent}{target} = {source}"] if source != target else [])
 
     def _member(
-        self, layer: Layer | Argument, slot: Slot, name: str, source: str, target: str, indent: int, depth: int
+        self,
+        layer: Layer | Argument,
+        slot: Slot,
+        name: str,
+        source: str,
+        target: str,
+        indent: int,
+        depth: int,
+        last: bool,
     ) -> list[str]:
         assert isinstance(layer, Layer)
         if layer.kind == "chain":
-            return self._chain(layer, slot, name, source, target, indent, depth)
-        return self._written(list(self._layer_steps(layer, slot, name, [source], target)), source, target, indent)
+            return self._chain(layer, slot, name, source, target, indent, depth, last)
+        steps = list(self._layer_steps(layer, slot, name, [source], target))
+        return self._written(steps, source, target, indent, last)
 
 
 def _accesses(attributes: Sequence[Attribute]) -> Iterator[tuple[str, Slot]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import archlang
+from archlang.about import About, labelled_output, pixels_input
 from archlang.backends.onnx.lowering import LOWERINGS
 from archlang.backends.onnx.wire import External, Initializer, external, serialized
 from archlang.backends.onnx.writer import Place, Writer
@@ -29,6 +30,8 @@ KEEPING_NORMS = (inference,)
 """The pipeline where BatchNorms are to stay nodes of their own."""
 
 OPSET = 17
+
+_NOTHING = About()
 
 MAX_BYTES = 2**31 - 2**20
 """A protobuf message holds 2 GB; some are kept for what is not weights."""
@@ -56,12 +59,14 @@ def build_model(
     batch: int | None = None,
     keep_bn: bool = False,
     file: str = "",
+    about: About = _NOTHING,
 ) -> Model:
     """The network in evaluation mode, with BatchNorm folded if not `keep_bn`.
 
     weights: every array of `weights.specs(graph)`. batch: the size of the batch dimension; None: any. file: the
-    model's file name; weights of more than 2 GB go to a file beside it.
-    Raises OutsideError without the package onnx, ArchError for an opset that it does not know.
+    model's file name; weights of more than 2 GB go to a file beside it. about: goes into the metadata.
+    Raises OutsideError without the package onnx, ArchError for an opset that it does not know, and where what `about`
+    says does not fit the network.
     """
     try:
         from onnx import helper
@@ -86,7 +91,7 @@ def build_model(
         producer_name="archlang",
         producer_version=archlang.__version__,
     )
-    helper.set_model_props(model, _properties(graph, origin))
+    helper.set_model_props(model, {**_properties(graph, origin), **_described(graph, about)})
     return Model(model, writer.initializers, writer.ops, _outside(writer.initializers, file))
 
 
@@ -141,3 +146,15 @@ def _properties(graph: Graph, origin: str) -> dict[str, str]:
         "macs": str(total.macs),
         "archlang": archlang.__version__,
     }
+
+
+def _described(graph: Graph, about: About) -> dict[str, str]:
+    """`mean` and `std` as numbers with commas between, `labels` one a line; what is unknown is left out."""
+    texts = {"labels": "\n".join(about.labels)} if labelled_output(graph, about) else {}
+    if pixels_input(graph, about):
+        texts |= {name: ",".join(f"{value:g}" for value in values) for name, values in _numbers(about).items()}
+    return texts
+
+
+def _numbers(about: About) -> dict[str, tuple[float, ...]]:
+    return {"mean": about.mean or (0.0,), "std": about.std or (255.0,)}

@@ -25,10 +25,10 @@ class PyTorchBackend:
 
     suffix: str = ".py"
     modes: tuple[str, ...] = ("none",)
-    options: tuple[str, ...] = ("init", "zero_init")
+    options: tuple[str, ...] = ("init", "zero_init", "qat")
 
     def compile(self, graph: Graph, request: Request) -> Artifact:
-        return Artifact(generate(graph, request.origin, request.init, request.zero_init).text.encode())
+        return Artifact(generate(graph, request.origin, request.init, request.zero_init, request.qat).text.encode())
 
 
 def build_module(source: str, class_name: str) -> nn.Module:

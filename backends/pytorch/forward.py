@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,29 +12,24 @@ from archlang.backends.source.layout import INDENT, WIDTH, Call, Expression, Key
 from archlang.backends.source.names import unique, variable
 from archlang.backends.source.nesting import Nesting, Results, bypass
 from archlang.backends.source.plan import ClassPlan, Option
-from archlang.ops import OPS
+from archlang.backends.source.variables import POOL, own_name, place_in_join
 
 MARGIN = 2 * INDENT
 """Indentation of a method's body."""
-
-_NUMBERED = re.compile(r"_?\d+$")
-
-_BRANCH = re.compile(r"branch\d+")
-
-_POOL = ("x", "y", "z", "u", "v", "w")
-"""Variables that say nothing but `the value so far`; such a name may pass from value to value."""
 
 
 def forward_lines(plan: ClassPlan, inputs: Sequence[str], results: Results) -> list[str]:
     """The body of forward, indented for its class."""
     apart: set[int] = set()
+    crowded = False
     while True:
-        writer = _Writer(plan, inputs, results, apart)
+        writer = _Writer(plan, inputs, results, apart, crowded)
         lines = writer.lines()
         too_long = writer.too_long - apart
-        if not too_long:
+        if not too_long and writer.crowded == crowded:
             return lines
         apart |= too_long
+        crowded = writer.crowded
 
 
 @dataclass(frozen=True)
@@ -49,10 +43,15 @@ class _Statement:
 
 
 class _Writer:
-    def __init__(self, plan: ClassPlan, inputs: Sequence[str], results: Results, apart: set[int]) -> None:
+    """apart: items that are not nested in others. crowded: whether more values are alive at once than have a letter."""
+
+    def __init__(
+        self, plan: ClassPlan, inputs: Sequence[str], results: Results, apart: set[int], crowded: bool
+    ) -> None:
         self.plan, self.body, self.results = plan, plan.body, results
         self.nesting = Nesting(plan, results, apart)
         self.names: dict[Value, str] = {(INPUT, i): name for i, name in enumerate(inputs)}
+        self.crowded = crowded
         self.too_long: set[int] = set()
         statements = [self._statement(i) for i in range(len(self.body.items)) if i not in self.nesting.nested]
         self.statements = sorted(statements, key=lambda statement: statement.training)
@@ -235,39 +234,35 @@ class _Writer:
         return ", ".join(self.names[(i, result)] for result in range(self.body.items[i].layer.outputs))
 
     def _name(self, k: int, value: Value) -> str:
-        own, item = self._own_name(value), self.body.items[value[0]]
         many = len(self.body.readers.get(value, ())) > 1
-        if own and (many or item.layer.weight == "join" or value in self.results.names):
+        own, item = self._own_name(value, many), self.body.items[value[0]]
+        returned = value in self.results.names or (value in self.results.always and len(self.results.always) > 1)
+        if own and (many or item.layer.weight == "join" or returned):
             return unique(own, self._alive(k))
         branch = self._branch(value)
         if branch:
             return unique(branch, self._alive(k))
         for read in self.statements[k].reads:
             free = self.last[read] == k and self.names[read] not in self._alive(k)
-            if free and (self.names[read] in _POOL or _BRANCH.fullmatch(self.names[read])):
+            if free and self.names[read] in POOL:
                 return self.names[read]
         return self._fresh(k, value)
 
     def _fresh(self, k: int, value: Value) -> str:
         alive = self._alive(k) | {self.names[read] for read in self.statements[k].reads}
-        free = [name for name in _POOL if name not in alive]
+        free = [name for name in POOL if name not in alive]
+        self.crowded |= not free
         return free[0] if free else unique("value", alive)
 
     def _alive(self, k: int) -> set[str]:
         """The names of values that are still read after statement k."""
         return {name for value, name in self.names.items() if self.last.get(value, -1) > k}
 
-    def _own_name(self, value: Value) -> str:
+    def _own_name(self, value: Value, many: bool) -> str:
         """The name that the source gives the value, empty where it gives none."""
         if value in self.results.names:
             return variable(self.results.names[value])
-        if value[0] == INPUT:
-            return ""
-        local = self.body.items[value[0]].name
-        for suffix in ("_bn", "_act"):
-            local = local.removesuffix(suffix)
-        made_up = _NUMBERED.sub("", local) in (*OPS, "layer") or not local.isidentifier()
-        return "" if made_up else variable(local)
+        return own_name(self.body, value, numbered=self.crowded and many)
 
     def _branch(self, value: Value) -> str:
         """`branch2` where the value, alone and step by step, becomes operand 2 of a join of three or more."""
@@ -285,10 +280,7 @@ class _Writer:
 
     def _place_in_join(self, value: Value) -> str:
         reader = self._reader(value)
-        if reader is None or self.body.items[reader].layer.weight != "join":
-            return ""
-        inputs = self.body.items[reader].inputs
-        return f"branch{inputs.index(value) + 1}" if len(inputs) > 2 else ""
+        return "" if reader is None else place_in_join(self.body, value, reader)
 
     def _reader(self, value: Value) -> int | None:
         """The only item that reads a value, where it is not an output."""

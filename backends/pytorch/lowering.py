@@ -17,7 +17,7 @@ from archlang.backends.source.layer import (
     pair,
     symmetric,
 )
-from archlang.backends.source.layout import Call, Expression, call, chained, flat, joined
+from archlang.backends.source.layout import Call, Chain, Expression, call, chained, flat, joined
 from archlang.ir.types import TensorType
 from archlang.ops.activation import (
     Activation,
@@ -298,20 +298,24 @@ def _mean(op: Mean, xs: Types, by_hand: bool) -> Layer:
         return _drop_path_mean(op, len(xs))
 
     def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
-        return joined("(", chained("+", inputs), f") / {len(inputs)}")
+        return Chain("+", tuple(inputs), divisor=str(len(inputs)))
 
     return Layer("mean", apply=apply, weight="join")
 
 
 def _drop_path_mean(op: Mean, paths: int) -> Layer:
     """Which column a pass takes is the network's decision: a hook draws it for all joins."""
+
+    def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
+        return call(module, Call("", tuple(inputs), "[]"))
+
     arguments = (
-        Argument(paths, label="paths"),
         Argument(op.drop_path, label="p"),
+        Argument(paths if op.single_column else 0, "paths", 0),
         Argument(op.single_column, "single_column", 0.0),
     )
     helpers = {"DropPathMean", "draw_column"} if op.single_column else {"DropPathMean"}
-    return Layer("mean of paths", "DropPathMean", arguments, weight="join", helpers=frozenset(helpers))
+    return Layer("mean of paths", "DropPathMean", arguments, apply, weight="join", helpers=frozenset(helpers))
 
 
 def _concat(op: Concat, xs: Types, by_hand: bool) -> Layer:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from archlang.backends.pytorch.constructor import ClassText, class_text
-from archlang.backends.pytorch.initialisation import initialised, scheme, zeroing
+from archlang.backends.pytorch.initialisation import OWN, initialised, zeroing
 from archlang.backends.pytorch.lowering import LOWERINGS, UNSUPPORTED, as_module, pads_by_hand
+from archlang.backends.pytorch.rounding import ROUNDING, Lowering
 from archlang.backends.source.body import open_circles
 from archlang.backends.source.classes import plan_classes
 from archlang.backends.source.docstrings import block_doc, docstring, network_doc
+from archlang.backends.source.initialisation import scheme
 from archlang.backends.source.layer import Layer
 from archlang.backends.source.names import check_names, variable
 from archlang.backends.source.nesting import Results
@@ -21,12 +23,16 @@ from archlang.backends.source.regions import enclosing_block, region_tree
 from archlang.backends.source.rendering import facts, render
 from archlang.errors import fail
 from archlang.ir.graph import Graph
+from archlang.ops.base import Op
 from archlang.ops.join import Mean
 from archlang.passes import dead_code
+from archlang.quantize.qat import prepared
 
 HELPERS = (
     *("unpadded_avg_pool2d", "centre_crop", "LayerNorm2d", "Scale", "Scale2d", "RadialBasis"),
     *("DropPath", "DropPathMean", "draw_column", "Attention", "ClassToken", "PosEmbed"),
+    *("rounding", "scale_of", "FakeQuantize", "rounded_weight", "QuantConv2d", "QuantConvTranspose2d", "QuantLinear"),
+    "silu_as_int8",
 )
 """What a file may need beside its blocks, each a template, in the order in which they stand."""
 
@@ -39,15 +45,19 @@ class PythonSource:
     class_name: str
 
 
-def generate(graph: Graph, origin: str = "", init: str = "paper", zero_init: bool = False) -> PythonSource:
-    """The file for `graph`; origin: where it came from, for the header; init, zero_init: see `backend.Request`.
+def generate(
+    graph: Graph, origin: str = "", init: str = "paper", zero_init: bool = False, qat: str | None = None
+) -> PythonSource:
+    """The file for `graph`; origin: where it came from, for the header; init, zero_init, qat: see `backend.Request`.
 
     Several outputs are returned as a tuple in their order; auxiliary ones follow them, in training mode only.
     Raises ArchError for a name that PyTorch cannot take.
     """
     graph = dead_code(graph)
+    described = facts(graph, origin, docstring)
+    graph = prepared(graph) if qat else graph
     check_names(graph)
-    layers = _layers(graph)
+    layers = _layers(graph, {**LOWERINGS, **ROUNDING} if qat else LOWERINGS)
     members = {i: as_module(graph.nodes[i].op, layer) for i, layer in layers.items()}
     root = region_tree(graph, members)
     open_circles(root, graph)
@@ -58,15 +68,15 @@ def generate(graph: Graph, origin: str = "", init: str = "paper", zero_init: boo
     tail = ["self.apply(initialise)"] if initialise else []
     tail += zeroing(plans) if zero_init else []
     classes.append(_network_text(plans[-1], graph, tail))
-    helpers = _helpers(plans, scheme(graph, init))
+    helpers = _helpers(plans, init=scheme(graph, init, OWN), single_column=_draws_column(graph), ranges=qat)
     body = _render("body.py.j2", classes=classes, helpers=helpers, initialise=initialise)
-    header = _render("header.py.j2", imports=_imports(body), **facts(graph, origin, docstring))
+    header = _render("header.py.j2", imports=_imports(body), **described)
     text = f"{header}\n\n{body}"
     ast.parse(text)
     return PythonSource(text, network)
 
 
-def _layers(graph: Graph) -> dict[int, Layer]:
+def _layers(graph: Graph, lowerings: Mapping[type[Op], Lowering]) -> dict[int, Layer]:
     by_hand = _padded_by_hand(graph)
     layers = {}
     for i, node in enumerate(graph.nodes):
@@ -74,7 +84,7 @@ def _layers(graph: Graph) -> dict[int, Layer]:
         if type(node.op) in UNSUPPORTED:
             raise fail("E0803", f"PyTorch cannot do `{node.op.name}`: {UNSUPPORTED[type(node.op)]}", node.span)
         if node.op.name != "input":
-            layers[i] = LOWERINGS[type(node.op)](
+            layers[i] = lowerings[type(node.op)](
                 node.op, graph.input_types(node), enclosing_block(graph, node.name) in by_hand
             )
     return layers
@@ -122,12 +132,13 @@ def _batched(graph: Graph, value: int) -> str:
     return f"(N, {', '.join(map(str, graph.nodes[value].type.shape))})"
 
 
-def _helpers(plans: list[ClassPlan], init: str) -> list[str]:
+def _helpers(plans: list[ClassPlan], **values: object) -> list[str]:
+    """Those that the classes use. values: for their templates."""
     used = {helper for plan in plans for item in plan.body.items for helper in _layer_helpers(item.layer)}
     used |= {
         helper for plan in plans for attribute in plan.body.attributes for helper in _layer_helpers(attribute.layer)
     }
-    return [_render(f"{name}.py.j2", init=init) for name in HELPERS if name in used]
+    return [_render(f"{name}.py.j2", **values) for name in HELPERS if name in used]
 
 
 def _layer_helpers(layer: Layer) -> set[str]:

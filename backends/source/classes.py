@@ -13,11 +13,12 @@ from archlang.backends.source.formulas import Formula, Schedule, replaced, sched
 from archlang.backends.source.formulas import name as name_of
 from archlang.backends.source.groups import class_name, groups
 from archlang.backends.source.layer import ABSENT, Layer
-from archlang.backends.source.names import MODULE_ATTRIBUTES, RESERVED_CLASSES, pascal_case, unique
+from archlang.backends.source.names import MODULE_ATTRIBUTES, RESERVED_CLASSES, pascal_case, unique, unique_class
 from archlang.backends.source.parameters import Solver, Values, Variable
 from archlang.backends.source.plan import ClassPlan, Instance, Option, Slot
 from archlang.backends.source.regions import Region
 from archlang.backends.source.slots import Slots, is_harmless, label_of
+from archlang.backends.source.variables import own_name
 from archlang.ir.graph import Graph
 from archlang.ops.regularize import DropPath
 
@@ -71,16 +72,16 @@ class _Planner:
 
     def _finish(self, host: Body, instances: list[Instance]) -> None:
         name = class_name(instances[0].region, self.graph)
-        name = unique(f"{name}Block" if name == self.network else name, self.names)
+        name = unique_class(f"{name}Block" if name == self.network else name, self.names)
         self.names.add(name)
         plan = _plan(name, host, instances, self.graph)
         self.plans.append(plan)
         stateful = any(attribute.layer.stateful for attribute in host.attributes)
-        outputs = len(host.outputs)
+        outputs, results = len(host.outputs), tuple(own_name(host, value) for value in host.outputs)
         for i, instance in enumerate(instances):
             passed = (parameter for parameter in plan.parameters if parameter.role not in self.derived)
             arguments = tuple(parameter.argument(i) for parameter in passed)
-            layer = Layer(f"class {name}", name, arguments, stateful=stateful, outputs=outputs)
+            layer = Layer(f"class {name}", name, arguments, stateful=stateful, outputs=outputs, results=results)
             self.classes[instance.region.path] = layer
 
     def plan_network(self, root: Region) -> ClassPlan:

@@ -13,6 +13,9 @@ from archlang.ir.graph import Graph
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 
+_LABEL = re.compile(r"[a-z_]\w*:")
+
+
 def docstring(text: str) -> str:
     """`text` for use between triple quotes: what could end or change the string is escaped."""
     escaped = "".join(_escaped(char) for char in " ".join(text.split()))
@@ -28,11 +31,13 @@ def _escaped(char: str) -> str:
     return char if char.isprintable() else f"\\U{ord(char):08x}"
 
 
-def sentence(text: str) -> str:
-    """With a capital and a full stop; a quote at the beginning stands apart from the docstring's own."""
-    text = docstring(text)
-    text = f" {text}" if text.startswith('"') else text
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+def sentence(text: str, subject: str) -> str:
+    """For use between triple quotes: with a capital and a full stop. `subject` stands before a quotation, which would
+    run into the quotes; a label such as `prev:`, the name of a parameter, stays as it is."""
+    text = " ".join(text.split())
+    text = f"`{subject}`: {text}" if text.startswith('"') else text
+    text = text if _LABEL.match(text) else text[:1].upper() + text[1:]
+    return docstring(text if text.endswith((".", "!", "?")) else f"{text}.")
 
 
 def doc_lines(text: str) -> list[str]:
@@ -46,8 +51,9 @@ def block_doc(plan: ClassPlan) -> list[str]:
     """The comment of the block's definition, or its name."""
     scope = plan.region.scope
     if scope and scope.doc:
-        return doc_lines(sentence(scope.doc))
-    what = f"Block `{plan.region.block}`." if plan.region.block else f"`{plan.region.path}`."
+        return doc_lines(sentence(scope.doc, plan.region.block))
+    kind = "Block " if plan.region.block else "Stage " if scope and scope.kind == "stage" else ""
+    what = f"{kind}`{plan.region.block or plan.region.path}`."
     return doc_lines(docstring(what))
 
 
@@ -62,6 +68,7 @@ def network_doc(graph: Graph, inputs: Sequence[str], batched: Callable[[int], st
     auxiliary = [batched(output.value) for output in graph.outputs if output.aux]
     shapes = f"{', '.join(taken)}. Returns {', '.join(returned)}"
     shapes += f", {when} also {', '.join(auxiliary)}." if auxiliary else "."
-    what = sentence(graph.doc or graph.name)
+    about = f"{graph.name}. {graph.doc}" if _LABEL.match(graph.doc) else graph.doc
+    what = sentence(about or graph.name, graph.name)
     together = f"{what} {shapes}"
     return [together] if fits(together, INDENT + 6) else [*doc_lines(what), "", *doc_lines(shapes)]

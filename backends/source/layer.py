@@ -73,7 +73,8 @@ class Layer:
     are followed by `call_arguments`. weight: how it stands in a line of code: `head` begins a new thought (a
     convolution, a block), `tail` finishes one (a norm, an activation), `join` takes several values, `light` is a mere
     view. in_place: the function takes `inplace=True`. writable: writing over its result breaks no gradient.
-    helpers: the classes that the file must define. outputs: how many values it makes. flattened: what it becomes
+    helpers: the classes that the file must define. outputs: how many values it makes; results: how the source calls
+    them, where it names them. flattened: what it becomes
     together with a flattening that follows, if one call does both.
     """
 
@@ -88,6 +89,7 @@ class Layer:
     writable: bool = False
     helpers: frozenset[str] = frozenset()
     outputs: int = 1
+    results: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     flattened: Layer | None = None
 

@@ -36,7 +36,16 @@ class Joined:
     parts: tuple[Expression, ...]
 
 
-Expression = str | Call | Keyword | Joined
+@dataclass(frozen=True)
+class Chain:
+    """`a + b + c`, or `(a + b + c) / divisor`."""
+
+    operator: str
+    operands: tuple[Expression, ...]
+    divisor: str = ""
+
+
+Expression = str | Call | Keyword | Joined | Chain
 
 
 def call(function: str, *arguments: Expression) -> Call:
@@ -47,12 +56,11 @@ def joined(*parts: Expression) -> Joined:
     return Joined(parts)
 
 
-def chained(operator: str, operands: Sequence[Expression]) -> Joined:
-    """`a + b + c`."""
-    parts: list[Expression] = [operands[0]]
-    for operand in operands[1:]:
-        parts += [f" {operator} ", operand]
-    return Joined(tuple(parts))
+def chained(operator: str, operands: Sequence[Expression]) -> Expression:
+    """`a + b + c`. Formatters break a single operator inside the brackets of what stands behind it."""
+    if len(operands) == 2:
+        return Joined((operands[0], f" {operator} ", operands[1]))
+    return Chain(operator, tuple(operands)) if len(operands) > 2 else operands[0]
 
 
 def repeated(item: Expression, variable: str, values: str) -> Call:
@@ -69,6 +77,9 @@ def flat(expression: Expression) -> str:
             return f"{name}{between}{flat(value)}"
         case Joined(parts):
             return "".join(map(flat, parts))
+        case Chain(operator, operands, divisor):
+            terms = f" {operator} ".join(map(flat, operands))
+            return f"({terms}) / {divisor}" if divisor else terms
     return expression
 
 
@@ -89,6 +100,8 @@ def laid_out(before: str, expression: Expression, after: str = "", indent: int =
         return laid_out(f"{before}{expression.name}{expression.between}", expression.value, after, indent)
     if isinstance(expression, Joined):
         return list(_joined(before, expression, after, indent))
+    if isinstance(expression, Chain):
+        return list(_chain(before, expression, after, indent))
     return list(_broken(before, expression, after, indent))
 
 
@@ -107,6 +120,31 @@ def _joined(before: str, expression: Joined, after: str, indent: int) -> Iterato
         yield " " * indent + head + last + after
     else:
         yield from laid_out(head, last, after, indent)
+
+
+def _chain(before: str, expression: Chain, after: str, indent: int) -> Iterator[str]:
+    """In brackets, an operand a line; a whole argument of a call needs none."""
+    if not before and not expression.divisor:
+        yield from _terms(expression, after, indent)
+        return
+    yield f"{' ' * indent}{before}("
+    together = flat(Chain(expression.operator, expression.operands))
+    if fits(together, indent + INDENT):
+        yield " " * (indent + INDENT) + together
+    else:
+        yield from _terms(expression, "", indent + INDENT)
+    division = f"/ {expression.divisor}" if expression.divisor else ""
+    if division and not before:
+        yield from (f"{' ' * indent})", f"{' ' * indent}{division}{after}")
+    else:
+        yield f"{' ' * indent}{f') {division}'.rstrip()}{after}"
+
+
+def _terms(expression: Chain, after: str, indent: int) -> Iterator[str]:
+    first, *others = expression.operands
+    yield from laid_out("", first, "", indent)
+    for number, operand in enumerate(others, 1):
+        yield from laid_out(f"{expression.operator} ", operand, after if number == len(others) else "", indent)
 
 
 def _broken(before: str, expression: Call, after: str, indent: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import string
 from collections.abc import Container, Iterable
 
 from archlang.errors import ArchError, fail
@@ -72,6 +73,15 @@ def pascal_case(name: str) -> str:
     parts = re.split(r"[^0-9A-Za-z]+", name)
     text = "".join(part[:1].upper() + part[1:] for part in parts)
     return text if text[:1].isalpha() else f"Net{text}"
+
+
+def unique_class(name: str, taken: Iterable[str]) -> str:
+    """`Name`, or `Name2`, `Name3`, ... where it is taken; behind a digit `Cell5B`, `Cell5C`."""
+    used = set(taken)
+    if name not in used or not name[-1:].isdigit():
+        return unique(name, used)
+    lettered = (f"{name}{letter}" for letter in string.ascii_uppercase[1:])
+    return next((other for other in lettered if other not in used), None) or unique(name, used)
 
 
 def variable(name: str, taken: Container[str] = ()) -> str:

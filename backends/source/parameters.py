@@ -205,7 +205,8 @@ class Solver:
     def _conditions(self, out: Values) -> Iterator[tuple[Formula, tuple[bool, ...]]]:
         strides = [v for v in self.variables if self.roles.get(v.name) == "stride"]
         drops = [v for v in self.variables if self.roles.get(v.name) in DROPS]
-        others = [v for v in self.variables if v.kind == "argument" and v not in strides and v not in drops]
+        arguments = [v for v in self.variables if v.kind == "argument" and self.roles.get(v.name) != "padding"]
+        others = [v for v in arguments if v not in strides and v not in drops]
         yield from _switches(sorted(others, key=lambda v: v.name not in self.roles))
         yield from self._shape_conditions(strides, out)
         yield from _switches(strides)

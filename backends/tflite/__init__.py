@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from archlang.backend import Artifact, Request
-from archlang.backends.tflite import calibrate
-from archlang.backends.tflite.estimate import estimated
-from archlang.backends.tflite.integer import to_int8
+from archlang.backend import INTEGER_MODES, Artifact, Claim, Pieces, Request
 from archlang.backends.tflite.lowering import lower
+from archlang.backends.tflite.metadata import archive, entries
 from archlang.backends.tflite.model import Model
 from archlang.backends.tflite.placeholder import placeholders
-from archlang.backends.tflite.rewrites import drop_zeros, fuse_affine_activations
+from archlang.backends.tflite.rewrites import drop_zeros, fuse_all
+from archlang.backends.tflite.sixteen import expanded
+from archlang.backends.tflite.specification import INT8_SCHEME, INT16X8_SCHEME, Scheme
+from archlang.backends.tflite.tuning import Job, quantized
 from archlang.backends.tflite.via_tensorflow import compile_via_tensorflow
 from archlang.backends.tflite.weight_only import to_dynamic, to_fp16
 from archlang.backends.tflite.writer import write
+from archlang.errors import fail
 from archlang.ir.graph import Graph
-from archlang.passes import Pass, fuse_activations, fuse_norms, inference, run
+from archlang.passes import Pass, inference, merge_equal, run
+from archlang.quantize.options import Options
+from archlang.quantize.report import Report
 from archlang.weights import Weights, initial
 
-PIPELINE: tuple[Pass, ...] = (inference, drop_zeros, fuse_norms, fuse_activations, fuse_affine_activations)
+PIPELINE: tuple[Pass, ...] = (inference, merge_equal, drop_zeros, fuse_all)
 """What happens to a Graph before it is lowered."""
 
-Mode = Callable[[Model, Graph, Request], Model]
+
+@dataclass(frozen=True)
+class Made:
+    """A model, the weights with which the network computes what it does, and what quantization has to say."""
+
+    model: Model
+    weights: Weights
+    warnings: tuple[str, ...] = ()
+    report: Report | None = None
 
 
-def _int8(model: Model, graph: Graph, request: Request) -> Model:
-    """Ranges as seen on the calibration inputs, or plausible ones where there are none."""
-    if request.calibration is None:
-        return to_int8(model, estimated(model))
-    return to_int8(model, calibrate.observed(model, calibrate.checked(graph, request.calibration)))
+Mode = Callable[[Job], Made]
+
+
+def _floats(change: Callable[[Model], Model]) -> Mode:
+    return lambda job: Made(change(lower(job.plain, job.weights)), job.weights)
+
+
+def _integers(scheme: Scheme, prepare: Callable[[Model], Model]) -> Mode:
+    def mode(job: Job) -> Made:
+        found = quantized(job, scheme, prepare)
+        return Made(found.integers, found.weights, found.warnings, found.report)
+
+    return mode
+
+
+def _as_it_is(model: Model) -> Model:
+    return model
 
 
 MODES: Mapping[str, Mode] = {
-    "none": lambda model, graph, request: model,
-    "fp16": lambda model, graph, request: to_fp16(model),
-    "dynamic": lambda model, graph, request: to_dynamic(model),
-    "int8": _int8,
+    "none": _floats(_as_it_is),
+    "fp16": _floats(to_fp16),
+    "dynamic": _floats(to_dynamic),
+    "int8": _integers(INT8_SCHEME, _as_it_is),
+    "int16x8": _integers(INT16X8_SCHEME, expanded),
 }
-"""Quantization mode -> what it makes of the float model."""
+"""Quantization mode -> the model that it makes."""
+
+ENDS: Mapping[str, tuple[str, ...]] = {
+    "none": ("float",),
+    "fp16": ("float",),
+    "dynamic": ("float",),
+    "int8": ("int8", "float"),
+    "int16x8": ("int16", "float"),
+}
+"""Quantization mode -> what its inputs and outputs can be; the first where nothing is asked for."""
 
 
 @dataclass(frozen=True)
@@ -50,29 +83,58 @@ class TfliteBackend:
 
     suffix: str = ".tflite"
     modes: tuple[str, ...] = tuple(MODES)
-    options: tuple[str, ...] = ("via",)
+    options: tuple[str, ...] = ("via", "io", "quantization", "about")
 
     def compile(self, graph: Graph, request: Request) -> Artifact:
+        _check_ends(request)
+        _check_quantization(request)
         if request.via == "tensorflow":
             return compile_via_tensorflow(graph, request)
-        plain = run(graph, PIPELINE)
-        model = MODES[request.quantize](lower(plain, _weights(graph, request)), plain, request)
-        described = replace(model, description=f"{graph.name}, written by archlang", metadata=_metadata(graph, request))
-        return Artifact(write(described), Counter(op.kind.name for op in model.operators))
+        job = Job(graph, run(graph, PIPELINE), _weights(graph, request), request)
+        made = MODES[request.quantize](job)
+        model = made.model
+        described = replace(model, description=f"{graph.name}, written by archlang", metadata=entries(graph, request))
+        claim = Claim(None if _latency_only(request) else made.weights)
+        ops = Counter(op.kind.name for op in model.operators)
+        return Artifact(_content(described, request), ops, claim=claim, warnings=made.warnings, report=made.report)
+
+
+def _content(model: Model, request: Request) -> bytes | Pieces:
+    """The file, and behind it the labels where there are any."""
+    data = write(model)
+    tail = archive(request.about, len(data))
+    return (lambda: (data, tail)) if tail else data
+
+
+def _check_ends(request: Request) -> None:
+    """Raises ArchError where the mode has no such inputs and outputs."""
+    known = ENDS[request.quantize]
+    if request.io is not None and request.io not in known:
+        raise fail(
+            "E0804",
+            f"`{request.quantize}` has no {request.io} inputs and outputs",
+            help="`io` can be " + " or ".join(f"`{end}`" for end in known),
+        )
+
+
+def _check_quantization(request: Request) -> None:
+    """Raises ArchError where options of integer modes meet another, or a converter that does not know them."""
+    asked = replace(request.quantization, ranges={}) != Options()
+    if asked and (request.quantize not in INTEGER_MODES or request.via is not None):
+        what = f"`--via {request.via}`" if request.via else f"`{request.quantize}`"
+        raise fail("E0804", f"observers, equalisation and the like are for int8 and int16x8, and not for {what}")
 
 
 def _weights(graph: Graph, request: Request) -> Weights:
     """Those given, else fresh ones; where only the latency of the result can matter, ones that are made faster."""
     if request.weights is not None:
         return request.weights
-    latency_only = request.quantize == "int8" and request.calibration is None
-    return placeholders(graph, request.seed) if latency_only else initial(graph, request.seed)
+    return placeholders(graph, request.seed) if _latency_only(request) else initial(graph, request.seed)
 
 
-def _metadata(graph: Graph, request: Request) -> dict[str, bytes]:
-    """`archlang`: where the file comes from, as JSON."""
-    facts = {"net": graph.name, "origin": request.origin, "digest": graph.digest, "quantize": request.quantize}
-    return {"archlang": json.dumps(facts).encode()}
+def _latency_only(request: Request) -> bool:
+    """Whether the scales of activations are plausible ones that nobody has measured."""
+    return request.quantize in ("int8", "int16x8") and request.calibration is None
 
 
 BACKEND = TfliteBackend()

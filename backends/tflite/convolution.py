@@ -20,9 +20,10 @@ from archlang.backends.tflite.schema import (
     Padding,
 )
 from archlang.backends.tflite.site import Site
+from archlang.ops.activation import Rescale
 from archlang.ops.conv import Conv2d, Linear
 from archlang.ops.norm import BatchNorm, Scale
-from archlang.weights import batch_norm_affine, folded
+from archlang.weights import batch_norm_affine, folded, gained
 
 
 def conv(site: Site) -> int:
@@ -42,9 +43,16 @@ def conv(site: Site) -> int:
     if op.is_depthwise(site.type):
         options["depth_multiplier"] = op.channels // site.type.channels
         inputs = (x, site.constant("weight", weight.transpose(1, 2, 3, 0)), site.constant("bias", bias))
-        return site.emit(DEPTHWISE_CONV_2D, inputs, site.shape, options)
+        return _finished(site, site.emit(DEPTHWISE_CONV_2D, inputs, site.shape, options))
     inputs = (x, site.constant("weight", weight.transpose(0, 2, 3, 1)), site.constant("bias", bias))
-    return site.emit(CONV_2D, inputs, site.shape, options)
+    return _finished(site, site.emit(CONV_2D, inputs, site.shape, options))
+
+
+def _finished(site: Site, y: int) -> int:
+    """A fused hard sigmoid divides by 6 behind its relu6."""
+    if not site.is_hard_sigmoid:
+        return y
+    return broadcast(site, MUL, (y, site.constant("sixth", [1 / 6])), site.shape)
 
 
 def _padded(site: Site, op: Conv2d) -> tuple[int, Padding]:
@@ -64,10 +72,23 @@ def pad(site: Site, x: int, rows: tuple[int, int], columns: tuple[int, int]) -> 
 
 
 def _folded(site: Site) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight and bias with a fused BatchNorm multiplied in; zeros where there is no bias, for TFLite wants one."""
+    """Weight and bias with all that was fused multiplied in; zeros where there is no bias, for TFLite wants one."""
     with np.errstate(all="ignore"):  # `Site.constant` says where numbers are not finite
-        weight, bias = folded(site.node, site.weights)
-    return weight, np.zeros(len(weight), np.float32) if bias is None else bias
+        weight, found = folded(site.node, site.weights)
+        bias = np.zeros(len(weight), np.float32) if found is None else found
+        gain = _gain(site)
+        if gain is not None:
+            weight, bias = gained(weight, gain), (bias * gain).astype(np.float32)
+    return weight, bias + np.float32(3) if site.is_hard_sigmoid else bias
+
+
+def _gain(site: Site) -> NDArray[np.float32] | None:
+    """The product of the fused factors, of each output channel."""
+    parts = [part for part in site.node.fused if isinstance(part.op, Rescale | Scale)]
+    gain = np.ones(site.node.type.channels, np.float64)
+    for part in parts:
+        gain *= part.op.factor if isinstance(part.op, Rescale) else site.weights[f"{part.name}.weight"]
+    return gain.astype(np.float32) if parts else None
 
 
 def linear(site: Site) -> int:
@@ -77,7 +98,7 @@ def linear(site: Site) -> int:
     weight, bias = _folded(site)
     if site.layout is not None:
         weight = weight.reshape(-1, *site.layout).transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    return fully_connected(site, site.x, weight, bias, site.activation)
+    return _finished(site, fully_connected(site, site.x, weight, bias, site.activation))
 
 
 def fully_connected(

@@ -76,6 +76,8 @@ def join(kind: Builtin) -> Callable[[Site], int]:
 
 def mean(site: Site) -> int:
     """The sum times 1 / n."""
+    if len(site.inputs) == 1:
+        return _chain(site, ADD, site.activation)
     total = _chain(site, ADD, Activation.NONE)
     return broadcast(site, MUL, (total, site.constant("share", [1 / len(site.inputs)])), site.shape, site.activation)
 

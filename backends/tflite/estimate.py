@@ -21,6 +21,9 @@ from archlang.backends.tflite.specification import WEIGHTED
 
 _DEVIATIONS = 8.0
 
+_LARGEST = 1e9
+"""Of a mean or a deviation."""
+
 Range = tuple[float, float]
 """Smallest and largest value of a tensor."""
 
@@ -114,8 +117,13 @@ def estimated(model: Model) -> dict[int, Range]:
     """A range for every activation of a float model."""
     moments = {index: _INPUT for _, index in model.inputs}
     for op in model.operators:
-        moments[op.output] = _after(model, op, moments)
+        moments[op.output] = _plausible(_after(model, op, moments))
     return {index: moment.range for index, moment in moments.items()}
+
+
+def _plausible(x: _Moments) -> _Moments:
+    """What a trained network could make: hundreds of sums one after the other would double past all floats."""
+    return _Moments(max(-_LARGEST, min(x.mean, _LARGEST)), min(x.variance, _LARGEST**2), x.low, x.high)
 
 
 def _after(model: Model, op: Operator, moments: dict[int, _Moments]) -> _Moments:

@@ -28,15 +28,17 @@ class Draft:
         return output
 
 
-def fenced(model: Model, ranges: dict[int, Range]) -> tuple[Model, dict[int, Range]]:
+def fenced(model: Model, ranges: dict[int, Range], float_ends: bool = False) -> tuple[Model, dict[int, Range]]:
     """The model with conversions at the borders of its precise operators. A DEQUANTIZE is itself one of them: what a
-    precise operator makes is float, and all else is int8."""
-    return _Fence(model, Draft(list(model.tensors), dict(ranges))).build()
+    precise operator makes is float, and all else is integers; float_ends: but for the inputs and outputs."""
+    return _Fence(model, Draft(list(model.tensors), dict(ranges)), float_ends).build()
 
 
 class _Fence:
-    def __init__(self, model: Model, draft: Draft) -> None:
-        self.model, self.draft = model, draft
+    def __init__(self, model: Model, draft: Draft, float_ends: bool) -> None:
+        self.model, self.draft, self.float_ends = model, draft, float_ends
+        self.floats = {x for _, x in model.inputs} if float_ends else set[int]()
+        """Tensors of the new model that hold floats."""
         self.makers: dict[int, Operator] = {}
         self.converted: dict[int, int] = {}
 
@@ -45,14 +47,15 @@ class _Fence:
             inputs = tuple(self.across(x, op, op.precise) for x in op.inputs)
             self.draft.operators.append(replace(op, inputs=inputs))
             self.makers[op.output] = op
-        outputs = tuple((name, self.across(x, self.makers[x], False)) for name, x in self.model.outputs)
+            if op.precise:
+                self.floats.add(op.output)
+        outputs = tuple((name, self.across(x, self.makers[x], self.float_ends)) for name, x in self.model.outputs)
         tensors, operators = tuple(self.draft.tensors), tuple(self.draft.operators)
         return replace(self.model, tensors=tensors, operators=operators, outputs=outputs), self.draft.ranges
 
     def across(self, x: int, op: Operator, precise: bool) -> int:
         """x on the side of the border where `op` wants it."""
-        is_float = x in self.makers and self.makers[x].precise
-        if self.draft.tensors[x].data is not None or is_float == precise:
+        if self.draft.tensors[x].data is not None or (x in self.floats) == precise:
             return x
         if x not in self.converted:
             self.converted[x] = self.draft.convert(DEQUANTIZE if precise else QUANTIZE, x, op, precise)

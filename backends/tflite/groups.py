@@ -8,10 +8,7 @@ from archlang.backends.tflite.estimate import Range
 from archlang.backends.tflite.fences import Draft
 from archlang.backends.tflite.model import FLOAT, Model, Operator
 from archlang.backends.tflite.schema import QUANTIZE
-from archlang.backends.tflite.specification import FIXED, SHARED, SYMMETRIC
-
-Parameters = tuple[float, int]
-"""Scale and zero point."""
+from archlang.backends.tflite.specification import SHARED, SYMMETRIC, Parameters, Scheme
 
 
 @dataclass
@@ -37,19 +34,19 @@ class Groups:
             self.fixed[x] = self.fixed.pop(y)
 
 
-def grouped(model: Model, ranges: dict[int, Range]) -> tuple[Model, dict[int, Range], Groups]:
+def grouped(model: Model, ranges: dict[int, Range], scheme: Scheme) -> tuple[Model, dict[int, Range], Groups]:
     """The groups, and the model with what they need: a concatenation of a tensor whose scale is fixed with others gets
     that tensor quantized once more."""
     groups, draft = Groups(), Draft(list(model.tensors), dict(ranges))
     integers = [op for op in model.operators if not op.precise]
     for op in integers:
-        if op.kind.name in FIXED:
-            groups.fixed[groups.find(op.output)] = FIXED[op.kind.name]
+        if op.kind.name in scheme.fixed:
+            groups.fixed[groups.find(op.output)] = scheme.fixed[op.kind.name]
         elif op.kind.name in SHARED and op.kind.name != "CONCATENATION":
             _unite(groups, draft, op)
     for op in model.operators:
         if op.kind.name == "CONCATENATION" and not op.precise:
-            op = _freed(op, draft, groups)
+            op = _freed(op, draft, groups, scheme)
             _unite(groups, draft, op)
         draft.operators.append(op)
     groups.symmetric = {groups.find(op.inputs[SYMMETRIC[op.kind.name]]) for op in integers if op.kind.name in SYMMETRIC}
@@ -62,7 +59,7 @@ def _unite(groups: Groups, draft: Draft, op: Operator) -> None:
             groups.unite(op.output, x)
 
 
-def _freed(op: Operator, draft: Draft, groups: Groups) -> Operator:
+def _freed(op: Operator, draft: Draft, groups: Groups, scheme: Scheme) -> Operator:
     """The concatenation, with inputs that can share a scale."""
     fixed = [groups.fixed.get(groups.find(x)) for x in op.inputs]
     if len(set(fixed)) == 1:
@@ -70,11 +67,7 @@ def _freed(op: Operator, draft: Draft, groups: Groups) -> Operator:
     inputs = []
     for x, parameters in zip(op.inputs, fixed, strict=True):
         if parameters is not None:
-            draft.ranges[x] = _range_of(*parameters)
+            draft.ranges[x] = scheme.range_of(*parameters)
             x = draft.convert(QUANTIZE, x, op, False)
         inputs.append(x)
     return replace(op, inputs=tuple(inputs))
-
-
-def _range_of(scale: float, zero_point: int) -> Range:
-    return scale * (-128 - zero_point), scale * (127 - zero_point)

@@ -1,4 +1,4 @@
-"""Full-integer quantization: a float Model and the ranges of its tensors -> a Model of int8 tensors.
+"""Full-integer quantization: a float Model and the ranges of its tensors -> a Model of int8 or int16 tensors.
 
 Operators that keep floats are fenced off (`fences`), tensors that must share a scale are put in groups (`groups`), each
 group gets a scale, and tensors, weights and biases are quantized by it. The rules are in `specification`.
@@ -15,34 +15,40 @@ from numpy.typing import NDArray
 from archlang.backends.tflite import symmetric
 from archlang.backends.tflite.estimate import Range
 from archlang.backends.tflite.fences import fenced
-from archlang.backends.tflite.groups import Groups, Parameters, grouped
-from archlang.backends.tflite.model import FLOAT, INT8, Model, Operator, Quantization, Tensor
+from archlang.backends.tflite.groups import Groups, grouped
+from archlang.backends.tflite.model import FLOAT, INT8, INT16, Model, Operator, Quantization, Tensor
 from archlang.backends.tflite.schema import RELU6, Activation
-from archlang.backends.tflite.specification import LEAST_SCALE, LEAST_SCALE_OF_RELU6, WEIGHTED
-from archlang.errors import fail
-
-_SMALLEST_SCALE = 1e-18
-"""Runtimes refuse scales, and products of two of them, that are not normal float32 numbers."""
+from archlang.backends.tflite.specification import (
+    LARGEST_SCALE_16,
+    LEAST_SCALE,
+    LEAST_SCALE_OF_RELU6,
+    SMALLEST_SCALE,
+    WEIGHTED,
+    Parameters,
+    Scheme,
+)
+from archlang.errors import ArchError, fail
 
 _LARGEST_SCALE = 1e18
 """The same from the other side."""
 
+_SMALLEST_STEP = 2.0**-31
+"""Runtimes take a step of the accumulator that is a smaller part of the output's for zero (`QuantizeMultiplier`)."""
+
 _LARGEST_STEP = 64.0
 """Runtimes refuse operators one step of whose accumulator is many steps of the output (XNNPACK, HARD_SWISH: 128)."""
 
-_LARGEST_BIAS = 2.0**30
-"""Half of what fits int32, so that the products have the other half."""
 
-
-def to_int8(model: Model, ranges: Mapping[int, Range]) -> Model:
+def to_integers(model: Model, ranges: Mapping[int, Range], scheme: Scheme, float_ends: bool = False) -> Model:
     """model: float32, batch 1. ranges: of its tensors; those that share another's scale, or have one that is fixed, may
-    be missing."""
-    with_fences, known = fenced(model, dict(ranges))
-    complete, known, groups = grouped(with_fences, known)
-    scales = _Scales(complete, known | _constant_ranges(complete), groups)
+    be missing. float_ends: inputs and outputs stay float, with a QUANTIZE behind each and a DEQUANTIZE before."""
+    with_fences, known = fenced(model, dict(ranges), float_ends)
+    complete, known, groups = grouped(with_fences, known, scheme)
+    scales = _Scales(complete, known | _constant_ranges(complete), groups, scheme)
+    complete = replace(complete, operators=tuple(_with_options(op, scheme) for op in complete.operators))
     tensors = list(complete.tensors)
-    for x in _activations(complete):
-        tensors[x] = replace(tensors[x], dtype=INT8, quantization=_quantization(*scales.of(x)))
+    for x in _activations(complete, float_ends):
+        tensors[x] = replace(tensors[x], dtype=scheme.activation, quantization=_quantization(*scales.of(x)))
     for op in complete.operators:
         if not op.precise:
             quantize = _quantize_weights if op.kind.name in WEIGHTED else _quantize_operands
@@ -50,9 +56,17 @@ def to_int8(model: Model, ranges: Mapping[int, Range]) -> Model:
     return replace(complete, tensors=tuple(tensors))
 
 
-def _activations(model: Model) -> list[int]:
+def _activations(model: Model, float_ends: bool) -> list[int]:
     """Tensors that are computed, or fed, as integers."""
-    return [*(x for _, x in model.inputs), *(op.output for op in model.operators if not op.precise)]
+    fed = [] if float_ends else [x for _, x in model.inputs]
+    return [*fed, *(op.output for op in model.operators if not op.precise)]
+
+
+def _with_options(op: Operator, scheme: Scheme) -> Operator:
+    """int16 sums are told that their scales are no powers of two."""
+    if op.precise or scheme.activation != INT16 or "pot_scale_int16" not in op.kind.options:
+        return op
+    return replace(op, options={**op.options, "pot_scale_int16": False})
 
 
 def _quantization(scale: float, zero_point: int) -> Quantization:
@@ -76,21 +90,11 @@ def _constant_ranges(model: Model) -> dict[int, Range]:
 # Scales.
 
 
-def parameters(low: float, high: float, symmetric: bool = False, least: float = _SMALLEST_SCALE) -> Parameters:
-    """Scale and zero point that cover a range and hold zero exactly. least: the smallest scale to take."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    if symmetric:
-        return float(np.float32(max(-low / 127, high / 127, least))), 0
-    scale = float(np.float32(max((high - low) / 255, least)))
-    steps = round(-128 - low / scale, 3)  # first: a range that is symmetric but for rounding has zero point 0
-    return scale, max(-128, min(127, round(steps)))
-
-
 class _Scales:
     """Scale and zero point of every group, scales of every weight."""
 
-    def __init__(self, model: Model, ranges: Mapping[int, Range], groups: Groups) -> None:
-        self.model, self.groups = model, groups
+    def __init__(self, model: Model, ranges: Mapping[int, Range], groups: Groups, scheme: Scheme) -> None:
+        self.model, self.groups, self.scheme = model, groups, scheme
         self.ranges: dict[int, Range] = {}
         self.least = _least_scales(model, groups)
         for x, (low, high) in ranges.items():
@@ -104,14 +108,16 @@ class _Scales:
         root = self.groups.find(x)
         if root in self.groups.fixed:
             return self.groups.fixed[root]
-        least = self.least.get(root, _SMALLEST_SCALE)
-        return parameters(*self.ranges[root], symmetric=root in self.groups.symmetric, least=least)
+        least = self.least.get(root, SMALLEST_SCALE)
+        return self.scheme.parameters(*self.ranges[root], symmetric=root in self.groups.symmetric, least=least)
 
     def weight(self, op: Operator) -> NDArray[np.float32]:
-        """The weight's scales, never so fine that the bias overflows."""
+        """The weight's scales, never so fine that the bias overflows, or that runtimes take a step for nothing."""
         weights, biases = self.peaks[op.output]
-        for_bias = biases / (self.of(op.inputs[0])[0] * _LARGEST_BIAS)
-        return np.maximum(np.maximum(symmetric.scales(weights), for_bias), _SMALLEST_SCALE).astype(np.float32)
+        x = self.of(op.inputs[0])[0]
+        for_bias = biases / (x * self.scheme.largest_bias)
+        least = max(SMALLEST_SCALE, self.of(op.output)[0] * _SMALLEST_STEP / x)
+        return np.maximum(np.maximum(symmetric.scales(weights), for_bias), least).astype(np.float32)
 
     def widen(self) -> None:
         """Make the scales of outputs coarse enough for what their operators accumulate: only values that are zero, or
@@ -124,16 +130,18 @@ class _Scales:
     def widened(self, op: Operator) -> bool:
         root, needed = self.groups.find(op.output), self.step(op) / _LARGEST_STEP
         if needed > _LARGEST_SCALE:
-            raise fail(
-                "E0812",
-                f"`{op.node.name}` makes values too large to quantize: one step would be {needed:g}",
-                op.node.span,
-                help="compile with `none` and look where they come from: the weights, or the scale of the inputs",
-            )
+            raise _too_large(op, needed)
+        if self.scheme.activation == INT16 and op.kind.name in LARGEST_SCALE_16:
+            self.check_fits(op)
         if root in self.groups.fixed or self.of(op.output)[0] >= float(np.float32(needed)):
             return False
         self.least[root] = needed
         return True
+
+    def check_fits(self, op: Operator) -> None:
+        scale = self.of(op.inputs[0])[0]
+        if scale > LARGEST_SCALE_16[op.kind.name]:
+            raise _too_large(op, scale)
 
     def step(self, op: Operator) -> float:
         """One step of the accumulator, in real numbers."""
@@ -147,6 +155,15 @@ class _Scales:
         return max(scale, self.of(op.inputs[1])[0]) if op.kind.name in ("ADD", "SUB") else scale
 
 
+def _too_large(op: Operator, step: float) -> ArchError:
+    return fail(
+        "E0812",
+        f"`{op.node.name}` makes values too large to quantize: one step would be {step:g}",
+        op.node.span,
+        help="compile with `none` and look where they come from: the weights, or the scale of the inputs",
+    )
+
+
 def _least_scales(model: Model, groups: Groups) -> dict[int, float]:
     """By group, what its operators' kernels ask for."""
     least: dict[int, float] = {}
@@ -156,7 +173,7 @@ def _least_scales(model: Model, groups: Groups) -> dict[int, float]:
             wanted.append((op.output, LEAST_SCALE_OF_RELU6))
         for x, scale in wanted:
             root = groups.find(x)
-            least[root] = max(least.get(root, _SMALLEST_SCALE), scale)
+            least[root] = max(least.get(root, SMALLEST_SCALE), scale)
     return least
 
 
@@ -174,12 +191,13 @@ def _quantize_operands(tensors: list[Tensor], op: Operator, scales: _Scales) -> 
     for x in op.inputs:
         tensor = tensors[x]
         if tensor.data is not None and tensor.dtype == FLOAT:
-            tensors[x] = _operand(tensor, tensor.data, *scales.of(x))
+            tensors[x] = _operand(tensor, tensor.data, scales.scheme, *scales.of(x))
 
 
-def _operand(tensor: Tensor, data: NDArray[np.float32], scale: float, zero_point: int) -> Tensor:
-    stored = np.clip(np.rint(data.astype(np.float64) / scale) + zero_point, -128, 127).astype(np.int8)
-    return replace(tensor, dtype=INT8, data=stored, quantization=_quantization(scale, zero_point))
+def _operand(tensor: Tensor, data: NDArray[np.float32], scheme: Scheme, scale: float, zero_point: int) -> Tensor:
+    steps = np.clip(np.rint(data.astype(np.float64) / scale) + zero_point, scheme.low, scheme.high)
+    stored = steps.astype(scheme.activation)
+    return replace(tensor, dtype=scheme.activation, data=stored, quantization=_quantization(scale, zero_point))
 
 
 def _quantize_weights(tensors: list[Tensor], op: Operator, scales: _Scales) -> None:
@@ -189,5 +207,5 @@ def _quantize_weights(tensors: list[Tensor], op: Operator, scales: _Scales) -> N
     steps = symmetric.quantized(weight, scale, axis)
     tensors[w] = replace(tensors[w], dtype=INT8, data=steps, quantization=Quantization(scale, 0, axis or 0))
     product = np.float32(scales.of(x)[0]) * scale
-    stored = np.rint(bias.astype(np.float64) / product).astype(np.int32)
-    tensors[b] = replace(tensors[b], dtype=np.dtype(np.int32), data=stored, quantization=Quantization(product))
+    stored = np.rint(bias.astype(np.float64) / product).astype(scales.scheme.bias)
+    tensors[b] = replace(tensors[b], dtype=scales.scheme.bias, data=stored, quantization=Quantization(product))

@@ -14,6 +14,7 @@ from archlang.ir.graph import Node
 
 FLOAT = np.dtype(np.float32)
 INT8 = np.dtype(np.int8)
+INT16 = np.dtype(np.int16)
 
 
 @dataclass(frozen=True, slots=True)

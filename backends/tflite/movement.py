@@ -33,17 +33,20 @@ def slice_channels(site: Site) -> int:
     op = site.node.op
     assert isinstance(op, Slice)
     begin = [0] * (len(site.shape) - 1) + [op.start]
-    return _slice(site, site.x, begin, site.shape)
+    return cut(site, site.x, begin, site.shape)
 
 
-def _slice(site: Site, x: int, begin: list[int], shape: tuple[int, ...]) -> int:
+def cut(site: Site, x: int, begin: list[int], shape: tuple[int, ...]) -> int:
+    """A SLICE of x, of that shape, from `begin` on."""
     return site.emit(SLICE, (x, site.indices(begin), site.indices(shape)), shape)
 
 
 def crop(site: Site) -> int:
     op = site.node.op
     assert isinstance(op, Crop)
-    return _slice(site, site.x, [0, *op.origin(site.type), 0], site.shape)
+    if site.shape_at(site.x) == site.shape:
+        return site.x
+    return cut(site, site.x, [0, *op.origin(site.type), 0], site.shape)
 
 
 def shuffle(site: Site) -> int:
@@ -100,8 +103,8 @@ def shift(site: Site) -> int:
     op = site.node.op
     assert isinstance(op, Shift)
     batch, height, width, channels = site.shape
-    cut = _slice(site, site.x, [0, op.by, op.by, 0], (batch, height - op.by, width - op.by, channels))
-    return pad(site, cut, (0, op.by), (0, op.by)) if op.by else cut
+    kept = cut(site, site.x, [0, op.by, op.by, 0], (batch, height - op.by, width - op.by, channels))
+    return pad(site, kept, (0, op.by), (0, op.by)) if op.by else kept
 
 
 def zero(site: Site) -> int:

@@ -8,9 +8,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from archlang import archives
 from archlang.ir.graph import Graph
 from archlang.ops.base import Param
-from archlang.weights import Array, constant, deviation, specs
+from archlang.weights import MAX_BYTES, Array, constant, deviation, possible
 
 _TABLE_SIZE = 1 << 16
 
@@ -21,9 +22,10 @@ def placeholders(graph: Graph, seed: int = 0) -> dict[str, Array]:
     Drawing millions of numbers would take longer than all the rest. And fresh weights (`weights.initial`), which rely
     on BatchNorm's statistics to be learnt, let values vanish or explode without them.
     """
+    room = min(4 * MAX_BYTES, archives.limit())  # in the file they are bytes
     table = np.random.default_rng(seed).standard_normal(_TABLE_SIZE, np.float32)
     twice = np.concatenate([table, table])
-    return {name: _placeholder(name, param, twice) for name, param in specs(graph).items()}
+    return {name: _placeholder(name, param, twice) for name, param in possible(graph, room).items()}
 
 
 def _placeholder(name: str, param: Param, twice: NDArray[np.float32]) -> Array:

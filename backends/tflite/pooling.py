@@ -58,8 +58,8 @@ def average_pool(site: Site) -> int:
 
 
 def global_average(site: Site) -> int:
-    """MEAN over the positions: an image keeps its rank."""
-    axes, keep = ([1, 2], True) if site.type.is_image else ([1], False)
+    """MEAN over the positions: an image keeps its rank, unless it is flattened behind it."""
+    axes, keep = ([1, 2], len(site.shape) == 4) if site.type.is_image else ([1], False)
     return site.emit(MEAN, (site.x, site.indices(axes)), site.shape, {"keep_dims": keep})
 
 

@@ -36,6 +36,8 @@ TENSOR_TYPES: dict[np.dtype[Any], int] = {
     np.dtype(np.float32): 0,
     np.dtype(np.float16): 1,
     np.dtype(np.int32): 2,
+    np.dtype(np.int64): 4,
+    np.dtype(np.int16): 7,
     np.dtype(np.int8): 9,
 }
 """NumPy's type -> TensorType."""
@@ -132,7 +134,10 @@ def _builtin(name: str, code: int, union: int = 0, fields: str = "") -> Builtin:
 _ACT = "activation:int8"
 _POOL = f"padding:int8 stride_w:int32 stride_h:int32 filter_width:int32 filter_height:int32 {_ACT}"
 
-ADD = _builtin("ADD", 0, 11, _ACT)
+_SUM = f"{_ACT} pot_scale_int16:bool=1"
+"""pot_scale_int16: whether all scales of int16 sums and differences are powers of two."""
+
+ADD = _builtin("ADD", 0, 11, _SUM)
 AVERAGE_POOL_2D = _builtin("AVERAGE_POOL_2D", 1, 5, _POOL)
 CONCATENATION = _builtin("CONCATENATION", 2, 10, "axis:int32")
 CONV_2D = _builtin(
@@ -163,7 +168,7 @@ TANH = _builtin("TANH", 28)
 PAD = _builtin("PAD", 34, 22)
 TRANSPOSE = _builtin("TRANSPOSE", 39, 26)
 MEAN = _builtin("MEAN", 40, 27, "keep_dims:bool")
-SUB = _builtin("SUB", 41, 28, _ACT)
+SUB = _builtin("SUB", 41, 28, _SUM)
 STRIDED_SLICE = _builtin("STRIDED_SLICE", 45, 32, "- - - - shrink_axis_mask:int32")
 PADV2 = _builtin("PADV2", 60, 43)
 SLICE = _builtin("SLICE", 65, 48)

@@ -14,11 +14,15 @@ from archlang.backends.tflite.schema import RESHAPE, Activation, Builtin
 from archlang.errors import fail
 from archlang.ir.graph import Node
 from archlang.ir.types import TensorType
-from archlang.ops.activation import Relu, Relu6
+from archlang.ops.activation import HardSigmoid, Relu, Relu6
 from archlang.ops.base import Op
 from archlang.weights import Weights
 
-_ACTIVATIONS: dict[type[Op], Activation] = {Relu: Activation.RELU, Relu6: Activation.RELU6}
+_ACTIVATIONS: dict[type[Op], Activation] = {
+    Relu: Activation.RELU,
+    Relu6: Activation.RELU6,
+    HardSigmoid: Activation.RELU6,
+}
 
 
 def shape_of(type_: TensorType) -> tuple[int, ...]:
@@ -59,6 +63,7 @@ class Site:
 
     inputs: the tensors that hold its inputs; types: their types in the Graph.
     layout: (C, H, W) where the input is a flattened image that still lies in the order H, W, C.
+    precise: what is emitted keeps floats where the rest is quantized.
     """
 
     model: Growing
@@ -88,6 +93,11 @@ class Site:
         """What a pass has fused behind the op."""
         kinds = [_ACTIVATIONS[type(part.op)] for part in self.node.fused if type(part.op) in _ACTIVATIONS]
         return kinds[0] if kinds else Activation.NONE
+
+    @property
+    def is_hard_sigmoid(self) -> bool:
+        """Whether a pass has fused one behind the op."""
+        return any(isinstance(part.op, HardSigmoid) for part in self.node.fused)
 
     def precisely(self) -> Site:
         """The same place; what is emitted there keeps floats where the rest is quantized."""

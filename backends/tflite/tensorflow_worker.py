@@ -17,7 +17,7 @@ def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     saved = folder / "saved"
     _save(_model(folder, job["build"]), job["inputs"], job["outputs"], saved)
-    data = _converted(saved, folder, job["mode"])
+    data = _converted(saved, folder, job["mode"], job["io"])
     (folder / "model.tflite").write_bytes(data)
     (folder / "operators.json").write_text(json.dumps(_operators(data)))
 
@@ -67,11 +67,14 @@ def _save(model: Any, inputs: list[str], outputs: list[str], folder: Path) -> No
     tf.saved_model.save(module, str(folder), signatures, options)
 
 
-def _converted(saved: Path, folder: Path, mode: str) -> bytes:
+def _converted(saved: Path, folder: Path, mode: str, ends: str | None) -> bytes:
+    """ends: `float` where integers shall stay inside."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["serving_default"])
     _MODES[mode](tf, converter, folder)
+    if ends == "float":
+        converter.inference_input_type = converter.inference_output_type = tf.float32
     data: bytes = converter.convert()
     return data
 
@@ -86,16 +89,27 @@ def _fp16(tf: Any, converter: Any, folder: Path) -> None:
 
 
 def _int8(tf: Any, converter: Any, folder: Path) -> None:
-    samples = np.load(folder / "calibration.npy")
+    _integers(tf, converter, folder, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8)
 
-    def representative() -> Iterator[list[Any]]:
-        for sample in samples:
-            yield [sample[None]]
+
+def _int16x8(tf: Any, converter: Any, folder: Path) -> None:
+    operators = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    _integers(tf, converter, folder, operators, tf.int16)
+
+
+def _integers(tf: Any, converter: Any, folder: Path, operators: Any, kind: Any) -> None:
+    """Integers throughout, with ranges from the calibration inputs."""
+    with np.load(folder / "calibration.npz") as arrays:
+        samples = dict(arrays)
+
+    def representative() -> Iterator[dict[str, Any]]:
+        for i in range(min(len(array) for array in samples.values())):
+            yield {name: array[i : i + 1] for name, array in samples.items()}
 
     _dynamic(tf, converter, folder)
     converter.representative_dataset = representative
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
+    converter.target_spec.supported_ops = [operators]
+    converter.inference_input_type = converter.inference_output_type = kind
 
 
 _MODES: dict[str, Callable[[Any, Any, Path], None]] = {
@@ -103,6 +117,7 @@ _MODES: dict[str, Callable[[Any, Any, Path], None]] = {
     "fp16": _fp16,
     "dynamic": _dynamic,
     "int8": _int8,
+    "int16x8": _int16x8,
 }
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from archlang.backends.tflite.model import FLOAT, INT8, Model, Operator, Tensor
+from archlang.backends.tflite.model import FLOAT, INT8, INT16, Model, Operator, Tensor
 
 _INT8 = {
     "ADD": 2,
@@ -43,6 +43,33 @@ _INT8 = {
 }
 """What an int8 input asks for; 1 where it is not listed. Rules below may ask for more."""
 
+_INT16 = {
+    "ADD": 3,
+    "AVERAGE_POOL_2D": 3,
+    "BATCH_MATMUL": 3,
+    "CONCATENATION": 3,
+    "DEQUANTIZE": 3,
+    "LEAKY_RELU": 2,
+    "LOGISTIC": 3,
+    "MAX_POOL_2D": 3,
+    "MEAN": 3,
+    "MUL": 4,
+    "PAD": 3,
+    "PADV2": 3,
+    "RELU": 3,
+    "RELU6": 3,
+    "RESIZE_BILINEAR": 4,
+    "RESIZE_NEAREST_NEIGHBOR": 4,
+    "SLICE": 4,
+    "SOFTMAX": 3,
+    "SUB": 5,
+    "TANH": 3,
+    "TRANSPOSE": 5,
+}
+"""The same for int16, under weights of int8: convolutions and linear layers ask for no more than for floats."""
+
+_BASES = {INT8: _INT8, INT16: _INT16}
+
 Rule = Callable[[Operator, Sequence[Tensor], Tensor], int]
 """rule(operator, inputs, output): the version that the operator needs for its own reasons."""
 
@@ -73,7 +100,7 @@ def _hybrid(inputs: Sequence[Tensor], per_tensor: int, per_channel: int) -> int:
 
 def _mul(op: Operator, inputs: Sequence[Tensor], output: Tensor) -> int:
     """Version 3 knows products whose scale is larger than the output's."""
-    if output.quantization is None:
+    if output.quantization is None or output.dtype != INT8:
         return 1
     scales = [tensor.quantization.parameters[0] for tensor in inputs if tensor.quantization]
     return 3 if scales[0] * scales[1] / output.quantization.parameters[0] >= 1 else 2
@@ -87,12 +114,17 @@ def _dequantize(op: Operator, inputs: Sequence[Tensor], output: Tensor) -> int:
     return 3 if inputs[0].dtype == np.float16 else 1
 
 
+def _quantize(op: Operator, inputs: Sequence[Tensor], output: Tensor) -> int:
+    return 2 if output.dtype == INT16 else 1
+
+
 _RULES: dict[str, Rule] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "DEQUANTIZE": _dequantize,
     "FULLY_CONNECTED": _fully_connected,
     "MUL": _mul,
+    "QUANTIZE": _quantize,
     "RESIZE_BILINEAR": _half_pixel,
     "RESIZE_NEAREST_NEIGHBOR": _half_pixel,
 }
@@ -101,6 +133,6 @@ _RULES: dict[str, Rule] = {
 def version(model: Model, op: Operator) -> int:
     """The version of one operator of a model."""
     inputs, output = [model.tensors[i] for i in op.inputs], model.tensors[op.output]
-    base = _INT8.get(op.kind.name, 1) if inputs[0].dtype == INT8 else 1
+    base = _BASES.get(inputs[0].dtype, {}).get(op.kind.name, 1)
     rule = _RULES.get(op.kind.name)
     return max(base, rule(op, inputs, output)) if rule else base

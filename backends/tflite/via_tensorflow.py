@@ -14,13 +14,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
-from archlang import weights
-from archlang.backend import Artifact, Request
+from archlang import calibration, weights
+from archlang.backend import INTEGER_MODES, Artifact, Claim, Request
 from archlang.backends.keras import generate
-from archlang.backends.tflite import calibrate
+from archlang.backends.tflite.execution import channels_last
 from archlang.errors import OutsideError, fail, missing_extra
 from archlang.ir.graph import Graph
 from archlang.passes import inference
@@ -33,32 +34,44 @@ _EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception)\b")
 def compile_via_tensorflow(graph: Graph, request: Request) -> Artifact:
     """The file that TensorFlow's converter makes, for batch 1, of the network in evaluation mode.
 
-    Raises ArchError where int8 has no calibration inputs, and OutsideError with the converter's words where it fails.
+    Raises ArchError where int8 or int16x8 has no calibration inputs, or where something is asked for that only our own
+    writer does, and OutsideError with the converter's words where it fails.
     """
-    if find_spec("tensorflow") is None:
-        raise missing_extra("converting with TensorFlow", "tensorflow")
-    if request.quantize == "int8" and request.calibration is None:
-        raise fail("E0811", "TensorFlow's converter needs inputs to measure for int8", help="pass --calibration")
+    _check(request)
+    arrays = request.weights if request.weights is not None else weights.initial(graph, request.seed)
     with TemporaryDirectory(prefix="archlang-") as folder:
-        _write_job(Path(folder), graph, request)
+        _write_job(Path(folder), graph, request, arrays)
         _convert(Path(folder))
         operators = json.loads((Path(folder) / "operators.json").read_text())
-        return Artifact((Path(folder) / "model.tflite").read_bytes(), operators)
+        content = (Path(folder) / "model.tflite").read_bytes()
+        return Artifact(content, operators, claim=Claim(arrays, layered=False))
 
 
-def _write_job(folder: Path, graph: Graph, request: Request) -> None:
+def _check(request: Request) -> None:
+    if find_spec("tensorflow") is None:
+        raise missing_extra("converting with TensorFlow", "tensorflow")
+    if request.quantize in INTEGER_MODES and request.calibration is None:
+        message = f"TensorFlow's converter needs inputs to measure for {request.quantize}"
+        raise fail("E0811", message, help="pass --calibration")
+    if request.about.labels:
+        message = "TensorFlow's converter writes no labels into the file"
+        raise fail("E0804", message, help="our own writer does: leave out --via")
+
+
+def _write_job(folder: Path, graph: Graph, request: Request, arrays: weights.Weights) -> None:
     """What the worker reads: the source, the arrays, and how what goes in and out is called."""
     plain = inference(graph)
     source = generate(plain, request.origin)
     (folder / "network.py").write_text(source.text)
-    arrays = request.weights if request.weights is not None else weights.initial(graph, request.seed)
     weights.save(arrays, folder / "weights.safetensors")
     if request.calibration is not None:
-        samples = calibrate.checked(graph, request.calibration)
-        np.save(folder / "calibration.npy", np.moveaxis(samples, 1, -1) if samples.ndim == 4 else samples)
+        samples = calibration.checked(graph, request.calibration)
+        inputs: dict[str, Any] = {name: channels_last(array) for name, array in samples.items()}
+        np.savez(folder / "calibration.npz", **inputs)
     job = {
         "build": source.build,
         "mode": request.quantize,
+        "io": request.io,
         "inputs": [plain.nodes[i].name for i in plain.inputs],
         "outputs": [output.name for output in plain.outputs if not output.aux],
     }

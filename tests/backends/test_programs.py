@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 import archlang
 from archlang.errors import ArchError
 from archlang.ir import Graph
-from tests.backends.test_agreement import BACKENDS, assert_agree
+from tests.backends.agreement import ALL, Case, assert_agree, is_conditioned
+from tests.backends.keras_run import OTHER_BACKENDS, KerasProcess, forget, processes
 from tests.unit.programs import NETS
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+BACKENDS = [backend for backend in ALL if backend != "keras" or find_spec("keras")]
 
 
 def network(text: str) -> Graph:
@@ -36,21 +44,40 @@ def _takes(backend: str, text: str) -> bool:
     return True
 
 
-def agree(text: str) -> None:
-    graph = network(text)
+def agree(text: str, others: Mapping[str, KerasProcess] | None = None) -> None:
+    case = Case(network(text))
+    assume(is_conditioned(case.graph, case.weights, case.inputs))
     backends = able(text)
     assert "onnx" in backends
-    assert_agree(graph, *backends)
+    assert_agree(case, others or {}, backends)
+    forget()
+
+
+def _examples(count: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @given(NETS)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@_examples(25)
 def test_random_programs(text: str) -> None:
     agree(text)
 
 
 @pytest.mark.slow
 @given(NETS)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@_examples(400)
 def test_many_random_programs(text: str) -> None:
     agree(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+def test_random_programs_on_other_backends_of_keras(backend: str) -> None:
+    with processes(backend) as others:
+
+        @given(NETS)
+        @_examples(100)
+        def check(text: str) -> None:
+            agree(text, others)
+
+        check()

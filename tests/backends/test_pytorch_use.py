@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,6 @@ from torch import Tensor, nn
 import archlang
 from archlang import catalogue
 from archlang import weights as weights_module
-from archlang.backends.pytorch import build_module, generate
 from archlang.errors import ArchError
 from archlang.net import loads
 from archlang.transfer import Transfer
@@ -168,25 +164,147 @@ def test_can_be_copied_and_kept(text: str, tmp_path: Path) -> None:
     assert torch.equal(copy.deepcopy(module)(images()), module(images()))
 
 
+# ---- the same for networks that ship ---------------------------------------------------------------------------------
+
+
+def one_of(family: str) -> archlang.Net:
+    """The family's cheapest net."""
+    entries = [entry for entry in catalogue.nets() if entry.family == family]
+    return min(entries, key=lambda entry: entry.net.cost().total.macs).net
+
+
+def samples(net: archlang.Net, count: int = 2) -> tuple[Tensor, ...]:
+    torch.manual_seed(count)
+    return tuple(torch.randn(count, *net.graph.nodes[i].type.shape) for i in net.graph.inputs)
+
+
+def assert_same(found: object, wanted: object) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+FAMILIES = sorted({entry.family for entry in catalogue.nets()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_exports(family: str) -> None:
+    """With random weights and statistics; for any batch."""
+    net = one_of(family)
+    module = net.to_torch(weights_module.random(net.graph)).eval()
+    batch = torch.export.Dim("batch", min=2, max=64)
+    with torch.no_grad():
+        exported = torch.export.export(module, samples(net), dynamic_shapes=[{0: batch} for _ in net.graph.inputs])
+        assert_same(exported.module()(*samples(net, 3)), module(*samples(net, 3)))
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_scripting_a_network_with_auxiliary_heads_that_ships() -> None:
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"fractalnet"}))
+def test_every_family_can_be_scripted(family: str) -> None:
+    """All but FractalNet, of which a test of its own says why."""
+    net = one_of(family)
+    module = net.to_torch(weights_module.random(net.graph)).eval()
+    with torch.no_grad():
+        assert_same(torch.jit.script(module)(*samples(net)), module(*samples(net)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_with_auxiliary_heads_can_be_scripted() -> None:
     module = archlang.load("zoo:googlenet:bn").to_torch().eval()
     assert torch.jit.script(module).training is False
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "spec", ["zoo:mobilenet_v3:small", "zoo:googlenet:bn", "zoo:darts:v1_cifar", "zoo:nasnet:cifar", "zoo:vit:ti"]
-)
-def test_networks_that_ship_compile_and_export(spec: str) -> None:
-    net = archlang.load(spec)
-    module = net.to_torch().eval()
-    x = torch.randn(1, *net.graph.nodes[net.graph.inputs[0]].type.shape)
-    wanted = module(x)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_paths_that_drop_can_be_scripted_but_for_columns() -> None:
+    """The op is `mean(single_column=...)`: which column a pass takes, a hook tells all joins before it, and
+    torch.jit.script knows no hook that walks over modules. Without it drop-path is scripted as all else is."""
+    module = joins("drop_path=0.3")
+    scripted = torch.jit.script(module.eval())
+    assert_same(scripted(images()), module(images()))
+    assert torch.isfinite(scripted.train()(images())).all()
+    with pytest.raises(torch.jit.frontend.NotSupportedError, match=r"network\.modules\(\)"):
+        torch.jit.script(joins("drop_path=0.3, single_column=0.5"))
+
+
+def joins(options: str) -> nn.Module:
+    return loads(
+        f"net Joins:\n  input image 3x16x16\n  mean({options}):\n    conv(8, 3)\n    conv(8, 3)\n  gap -> linear(5)\n"
+    ).to_torch()
+
+
+def test_columns_compile_in_one_graph_in_training_too() -> None:
+    module = joins("drop_path=0.3, single_column=0.5").train()
     torch.compiler.reset()
     compiled = torch.compile(module, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), wanted)
-    torch.testing.assert_close(torch.export.export(module, (x,)).module()(x), wanted)
+    seen = {round(float(compiled(images())[0, 0]), 5) for _ in range(12)}
+    assert 1 < len(seen) <= 3  # one path, the other, or both
+
+
+def test_all_joins_of_a_pass_take_the_same_column() -> None:
+    module = loads("""
+net Columns:
+  input x 4x1x1
+  mean(single_column=1.0):
+    conv(4, 1, bias=false) as a
+    conv(4, 1, bias=false) as b
+    conv(4, 1, bias=false) as c
+  output _ as one
+  mean(single_column=1.0):
+    conv(4, 1, bias=false) as d
+    conv(4, 1, bias=false) as e
+    conv(4, 1, bias=false) as f
+  output _ as two
+""").to_torch()
+    with torch.no_grad():
+        for name, factor in zip("abcdef", (1, 2, 3, 1, 2, 3), strict=True):
+            module.get_parameter(f"{name}.weight").copy_(factor * torch.eye(4)[:, :, None, None])
+    seen = set()
+    for _ in range(20):
+        one, two = module.train()(torch.ones(2, 4, 1, 1))
+        assert torch.allclose(two, one * one)
+        seen.add(float(one.detach().flatten()[0]))
+    assert seen == {1.0, 2.0, 3.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("zoo:mobilenet_v3:small", "zoo:googlenet:bn", "zoo:darts:v1_cifar", "zoo:nasnet:cifar", "zoo:vit:ti"),
+        *(
+            "zoo:resnet:r18",
+            "zoo:efficientnet:b0",
+            "zoo:shufflenet_v2:x0_5",
+            "zoo:fractalnet:c3",
+            "zoo:ssdlite",
+        ),
+    ],
+)
+def test_networks_that_ship_compile_in_one_graph(spec: str) -> None:
+    net = archlang.load(spec)
+    module = net.to_torch().eval()
+    (x,) = samples(net, 1)
+    torch.compiler.reset()
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    assert_same(compiled(x), module(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family", ["resnet", "mobilenet_v3", "efficientnet", "convnext", "shufflenet_v2", "nasnet", "vit"]
+)
+def test_networks_that_ship_in_channels_last_and_bfloat16(family: str) -> None:
+    net = one_of(family)
+    module = net.to_torch().eval()
+    (x,) = samples(net)
+    with torch.no_grad():
+        wanted = module(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = module(x)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        assert_same(module(x.to(memory_format=torch.channels_last)), wanted)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - wanted).abs().max() < 0.1 * wanted.abs().max()  # 8 bits of mantissa, many layers deep
 
 
 # ---- weights carried over --------------------------------------------------------------------------------------------
@@ -344,72 +462,3 @@ def test_blocks_without_a_shortcut_do_not_begin_as_nothing() -> None:
     module = archlang.load("zoo:mobilenet_v2").to_torch(zero_init=True).eval()
     assert len(zeros(module)) == 10
     assert module(torch.randn(1, 3, 64, 64)).std() > 0
-
-
-# ---- how it reads, over all that ships -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file for every net and variant that ships."""
-    folder = tmp_path_factory.mktemp("generated")
-    for entry in catalogue.nets():
-        (folder / f"{entry.spec.replace(':', '_')}.py").write_text(generate(entry.net.graph, entry.spec).text)
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", [["ruff", "format", "--diff", "--isolated"], ["ruff", "check", "--isolated"]])
-def test_ruff_finds_nothing_in_what_ships(generated: Path, command: list[str]) -> None:
-    silent(*command, str(generated))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not find_spec("black"), reason="black is not installed")
-def test_black_changes_nothing_in_what_ships(generated: Path) -> None:
-    silent("black", "--check", "--quiet", str(generated))
-
-
-def silent(*command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-
-
-def test_a_docstring_may_begin_with_a_quote(tmp_path: Path) -> None:
-    text = '# "Quoted" from the paper.\nblock b(c):\n  conv(c, 3) -> relu\n\nnet A:\n  input 3x8x8\n  b(4) -> b(8)\n'
-    (tmp_path / "a.py").write_text(loads(text).to_torch_source())
-    silent("ruff", "format", "--diff", "--isolated", str(tmp_path))
-
-
-def test_a_cell_that_is_called_with_one_value_twice_shares_the_class() -> None:
-    text = """
-cell join(near, far; c):
-  concat(near, far) -> conv(c, 1)
-
-net Cells:
-  input 4x8x8
-  conv(4, 3) as stem
-  join(stem, stem, 6) as first
-  join(first, stem, 8) as second
-  output _ as y
-"""
-    source = generate(loads(text).graph)
-    assert source.text.count("class Join") == 1
-    assert "self.first(stem, stem)" in source.text
-    assert build_module(source.text, source.class_name)(torch.zeros(1, 4, 8, 8)).shape == (1, 8, 8, 8)
-
-
-def test_a_cell_that_is_only_called_with_one_value_takes_it_once() -> None:
-    text = """
-cell join(near, far; c):
-  concat(near, far) -> conv(c, 1)
-
-net Cells:
-  input 4x8x8
-  join(_, _, 6)
-  join(_, _, 8)
-"""
-    source = generate(loads(text).graph)
-    assert source.text.count("class Join") == 1
-    assert "def forward(self, x: Tensor)" in source.text
-    assert build_module(source.text, source.class_name)(torch.zeros(1, 4, 8, 8)).shape == (1, 8, 8, 8)

@@ -25,6 +25,7 @@ from archlang import archives, backend, calibration, data, weights
 from archlang.backends.onnx import model
 from archlang.errors import ArchError
 from archlang.net import Net
+from tests.backends.tflite_run import interpreter
 
 TEMPLATE = """\
 # {comment}
@@ -62,6 +63,7 @@ NAMES = [
     *("exec", "eval", "type", "forward", "train", "initialise", "training", "len", "range", "None", "lambda", "import"),
     *(CODE, "a.b", "a; import os", 'x"); import os; ("', "x\\", "{{ 7 * 7 }}", "{% for a in b %}", "größe", "ａ", "𝐧𝐧"),
     *("a" * 10_000, "", "0", "../../etc/passwd", "a/b", "\x00", "%s%n", "é́", "print", "net", "x1", "Conv2d"),
+    *("keras", "layers", "ops", "np", "name", "build_small", "load_weights", "state_dict", "named_weights", "Iterator"),
 ]
 
 COMMENTS = [
@@ -106,6 +108,7 @@ GENERATORS: dict[str, Callable[[bytes], None]] = {
     "pytorch": lambda made: assert_harmless(made.decode()),
     "keras": lambda made: assert_harmless(made.decode()),
     "onnx": lambda made: onnx.checker.check_model(made, full_check=True),
+    "tflite": lambda made: interpreter(made).allocate_tensors(),
 }
 
 
@@ -116,11 +119,30 @@ def generate(net: Net) -> None:
             made = net.compile(target).data
         except ArchError:
             continue
-        if target in GENERATORS:
-            GENERATORS[target](made)
+        GENERATORS[target](made)
 
 
-BUILTINS = {"bool", "float", "int", "isinstance", "len", "max", "range", "str", "sum", "super", "tuple", "zip"}
+def test_every_generator_is_among_them() -> None:
+    assert set(GENERATORS) == set(backend.names())
+
+
+BUILTINS = {
+    "bool",
+    "dict",
+    "float",
+    "int",
+    "isinstance",
+    "len",
+    "list",
+    "max",
+    "object",
+    "range",
+    "str",
+    "sum",
+    "super",
+    "tuple",
+    "zip",
+}
 
 MODULES = {"torch", "torch.nn.functional", "collections.abc", "keras", "numpy", "math", "typing"}
 
@@ -206,10 +228,83 @@ def test_hostile_origins(origin: str) -> None:
     net = load(program())
     assert net is not None
     graph = net.graph
-    text = backend.compile_graph(graph, "pytorch", backend.Request(origin=origin)).data.decode()
-    assert_harmless(text)
-    made = backend.compile_graph(graph, "onnx", backend.Request(origin=origin)).data
-    onnx.checker.check_model(made, full_check=True)
+    for target, check in GENERATORS.items():
+        check(backend.compile_graph(graph, target, backend.Request(origin=origin)).data)
+
+
+SHAPES = [
+    *(
+        "0x8x8",
+        "3x0x8",
+        "-1x8x8",
+        "3x8",
+        "3x8x8x8",
+        "99999999999999999999x8x8",
+        "3x1000000000x1000000000",
+        "2147483648",
+    ),
+    *("3x8x8.5", "3xNx8", "()", "(3, 8, (8))", "(3, 8, 1e400)", "(3, 8, -8)", "3 x 8 x 8", "0x10x10", "(True, 8, 8)"),
+]
+
+STEPS = [
+    *(
+        "conv(1000000000000, 3)",
+        "conv(8, 1000000000)",
+        "conv(8, 3, s=0)",
+        "conv(8, 3, pad=-5)",
+        "conv(-8, 3)",
+        "conv(0, 3)",
+    ),
+    *("conv(8, 3, groups=0)", "conv(8, 3) * 1000000000", "conv(8, 3) * -1", "maxpool(0)", "maxpool(9, s=1000000)"),
+    *(
+        "linear(2147483648)",
+        "dropout(2)",
+        "dropout(-1)",
+       
+        "shuffle(0)",
+        "flatten -> linear(100000000)",
+    ),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hostile_shapes(shape: str) -> None:
+    """Sizes that are none, or too large for any memory: an error, or a file that makes no array of them."""
+    net = load(f"net A:\n  input x {shape}\n  relu\n")
+    if net is not None:
+        generate_source(net)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_hostile_sizes(step: str) -> None:
+    net = load(f"net A:\n  input x 3x8x8\n  {step}\n")
+    if net is not None:
+        generate(net)
+
+
+def test_images_too_large_for_an_interpreter() -> None:
+    net = load("net A:\n  input x 3x8x8\n  upsample(1000000)\n")
+    assert net is not None
+    generate_source(net)
+
+
+def generate_source(net: Net) -> None:
+    """Those that run nothing: an interpreter would make room for the values themselves."""
+    for target in ("pytorch", "keras"):
+        GENERATORS[target](net.compile(target).data)
+
+
+STRINGS = [*COMMENTS, *NAMES, '" + exec("1") + "', "b c h w -> b (h w) c", "same", "bilinear"]
+
+
+@pytest.mark.parametrize("step", ["rearrange({})", "upsample(2, mode={})", "conv(8, 3, pad={})", "conv(8, 3, act={})"])
+def test_hostile_strings(step: str) -> None:
+    """Where the language takes a string."""
+    for string in STRINGS:
+        for quoted in (f'"{string}"', string):
+            net = load(f"net A:\n  input x 3x8x8\n  {step.format(quoted)}\n")
+            if net is not None:
+                generate(net)
 
 
 @pytest.mark.parametrize("file", ["../m.onnx", "/etc/m.onnx", "a/m.onnx"])
@@ -351,7 +446,7 @@ def test_arrays_that_unpack_to_more_than_memory(tmp_path: Path, monkeypatch: pyt
     assert net is not None
     np.savez_compressed(tmp_path / "x.npz", image=np.zeros((5000, 3, 8, 8), np.float32))
     assert (tmp_path / "x.npz").stat().st_size < 10_000
-    assert len(calibration.load(tmp_path / "x.npz", net.graph)) == 5000
+    assert [len(array) for array in calibration.load(tmp_path / "x.npz", net.graph).values()] == [5000]
     monkeypatch.setattr(archives, "limit", lambda: 1_000_000)
     for read in (lambda: calibration.load(tmp_path / "x.npz", net.graph), lambda: data.load_data("npz:x.npz")):
         with pytest.raises(ArchError, match="unpacks to 3,8"):

@@ -12,9 +12,10 @@ from tests.golden.case import Case
 
 
 def tflite(case: Case) -> str:
-    mode = case.command[case.command.index("--quantize") + 1] if "--quantize" in case.command else "none"
+    given = dict(zip(case.command[1::2], case.command[2::2], strict=True))
     graph = loads(case.text, name=case.path.name).graph
-    return dump(compile_graph(graph, "tflite", Request(quantize=mode)).data)
+    request = Request(quantize=given.get("--quantize", "none"), io=given.get("--io"))
+    return dump(compile_graph(graph, "tflite", request).data)
 
 
 @pytest.mark.parametrize("case", golden.cases("tflite"), ids=lambda case: case.name)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,8 @@ from tests.backends import reference
 from tests.backends.tflite_dump import parse
 from tests.backends.tflite_run import Kernels, compile_tflite, interpreter, run_tflite
 
+ROOT = Path(__file__).parents[2]
+
 ZOO = [("zoo:mobilenet_v2", {"width": 0.5}), ("zoo:resnet:r18", {}), ("zoo:efficientnet:b0", {"res": 64})]
 
 
@@ -51,12 +57,12 @@ def test_zoo_net_agrees_with_pytorch(spec: str, overrides: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(("spec", "overrides"), ZOO)
-@pytest.mark.parametrize("mode", ["none", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize("mode", ["none", "fp16", "dynamic", "int8", "int16x8"])
 def test_zoo_net_without_weights_runs_and_depends_on_its_input(spec: str, overrides: dict[str, Any], mode: str) -> None:
     graph = archlang.load(spec, **overrides).graph
     artifact = compile_tflite(graph, None, mode)
     assert "TRANSPOSE" not in artifact.ops
-    wanted = np.int8 if mode == "int8" else np.float32
+    wanted = {"int8": np.int8, "int16x8": np.int16}.get(mode, np.float32)
     made = interpreter(artifact.data)
     assert {d["dtype"] for d in (*made.get_input_details(), *made.get_output_details())} == {wanted}
     y = run_tflite(artifact.data, image(graph, 2))[graph.outputs[0].name]
@@ -68,7 +74,7 @@ def test_mobilenet_v2_is_made_of_the_fewest_operators() -> None:
     """One for each convolution, sum, pool and linear layer, and a PAD for each stride-2 convolution."""
     graph = archlang.load("zoo:mobilenet_v2").graph
     wanted = {"CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "ADD": 10, "PAD": 5, "MEAN": 1, "FULLY_CONNECTED": 1}
-    for mode in ("none", "dynamic", "int8"):
+    for mode in ("none", "dynamic", "int8", "int16x8"):
         assert compile_tflite(graph, None, mode).ops == wanted
 
 
@@ -121,7 +127,8 @@ def trained() -> tuple[Graph, Mapping[str, Any], NDArray[np.float32], NDArray[np
 
 
 @pytest.mark.parametrize(
-    ("mode", "least"), [("none", 0.999999), ("fp16", 0.99999), ("dynamic", 0.999), ("int8", 0.995)]
+    ("mode", "least"),
+    [("none", 0.999999), ("fp16", 0.99999), ("dynamic", 0.999), ("int8", 0.995), ("int16x8", 0.9999)],
 )
 def test_trained_network_keeps_its_accuracy(mode: str, least: float) -> None:
     graph, weights, x, labels = trained()
@@ -145,13 +152,45 @@ def test_ranges_without_calibration_are_plausible() -> None:
 # Files.
 
 
-@pytest.mark.parametrize("mode", ["none", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize("mode", ["none", "fp16", "dynamic", "int8", "int16x8"])
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_equal_input_gives_equal_bytes(mode: str, calibrated: bool) -> None:
     graph = digits_net()
     inputs = image(graph, 3) if calibrated else None
     files = {compile_tflite(digits_net(), None, mode, inputs).data for _ in range(3)}
     assert len(files) == 1
+
+
+_COMPILED = """
+import hashlib
+import numpy as np
+import archlang
+from archlang.backend import Request, compile_graph
+
+graph = archlang.load("zoo:mobilenet_v3:small", res=32).graph
+samples = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+for mode in ("none", "fp16", "dynamic", "int8", "int16x8"):
+    for inputs in (None, samples):
+        request = Request(quantize=mode, calibration=inputs if mode.startswith("int") else None)
+        print(mode, hashlib.sha256(compile_graph(graph, "tflite", request).data).hexdigest())
+"""
+
+
+def test_bytes_do_not_depend_on_the_process() -> None:
+    """Sets and dicts of strings come in another order with another PYTHONHASHSEED."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", _COMPILED],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert len(found[0].splitlines()) == 10
+    assert found[0] == found[1]
 
 
 def test_seed_changes_fresh_weights() -> None:
@@ -161,7 +200,7 @@ def test_seed_changes_fresh_weights() -> None:
         assert files[0] == files[1] != files[2]
 
 
-@pytest.mark.parametrize("mode", ["none", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize("mode", ["none", "fp16", "dynamic", "int8", "int16x8"])
 def test_file_names_its_origin_and_lies_aligned(mode: str) -> None:
     graph = digits_net()
     artifact = compile_tflite(graph, None, mode)

@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-_DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 9: np.int8}
+_DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 4: np.int64, 7: np.int16, 9: np.int8}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A plain NumPy reference of TFLite's int8 specification, operator by operator.
+"""A plain NumPy reference of TFLite's quantization specification, operator by operator, of int8 and int16 activations.
 
 Each rule turns stored integers into real numbers by the scales and zero points in the file, or accumulates the integers
 themselves, computes in float64, and rounds to the output's steps. Kernels differ from it, and among themselves, by how
-they round: by one step.
+they round: by one step. What else they may differ by is in `BOUNDS`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,53 @@ Rule = Callable[[FileOperator, Sequence[FileTensor], FileTensor, Sequence[Array]
 _LIMITS = {0: (-np.inf, np.inf), 1: (0.0, np.inf), 3: (0.0, 6.0)}
 
 
+INTEGERS = (np.int8, np.int16)
+
+FLOATS = frozenset({"DEQUANTIZE", "LOCAL_RESPONSE_NORMALIZATION", "RSQRT", "SQUARED_DIFFERENCE"})
+"""Operators that are written with float results only, in every mode: no integer rules are needed."""
+
+BOUNDS: dict[tuple[str, str, str], int] = {}
+"""Steps by which kernels may be off, where it is not one: operator, type, kernels.
+
+LOGISTIC, TANH and SOFTMAX of sixteen bits are read from a table and interpolated. The optimized bilinear resize has
+coordinates in float32, where the specification has them in 1 / 1024 of a pixel.
+"""
+for _kernels in ("builtin", "reference"):
+    BOUNDS |= {(name, "int16", _kernels): 4 for name in ("LOGISTIC", "TANH", "SOFTMAX")}
+BOUNDS["RESIZE_BILINEAR", "int8", "builtin"] = 4
+
+
+def bound(op: FileOperator, output: FileTensor, kernels: str) -> int:
+    return BOUNDS.get((op.name, output.dtype.name, kernels), 1)
+
+
 def evaluate(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
     """What the operator makes of these stored values, as it is stored."""
     if op.name in _STEPS:
-        return np.clip(_STEPS[op.name](op, inputs, output, values), -128, 127).astype(np.int8)
+        steps = _STEPS[op.name](op, inputs, output, values)
+        return np.clip(steps, *limits(output)).astype(output.dtype)
     low, high = _LIMITS[op.options.get("fusedActivationFunction", 0)]
     return stored(np.asarray(np.clip(_REAL[op.name](op, inputs, output, values), low, high)), output)
 
 
 def covers(op: FileOperator, output: FileTensor) -> bool:
-    """Whether there is a rule for the operator, and integers for it to make."""
-    return output.dtype == np.int8 and (op.name in _STEPS or op.name in _REAL)
+    """Whether there are integers for the operator to make. A KeyError in `evaluate` is then a rule that is missing."""
+    return output.dtype in INTEGERS
+
+
+def rules() -> set[str]:
+    """The operators that there is a rule for."""
+    return {*_STEPS, *_REAL}
+
+
+def limits(tensor: FileTensor) -> tuple[int, int]:
+    """The smallest and the largest value that it stores."""
+    info = np.iinfo(tensor.dtype)
+    return int(info.min), int(info.max)
 
 
 def real(values: Array, tensor: FileTensor) -> Array:
-    if tensor.dtype != np.int8:
+    if tensor.dtype not in INTEGERS:
         return values.astype(np.float64)
     scale, zero_point = tensor.parameters
     return np.asarray((values.astype(np.float64) - zero_point) * scale)
@@ -45,7 +77,8 @@ def real(values: Array, tensor: FileTensor) -> Array:
 
 def stored(values: Array, tensor: FileTensor) -> Array:
     scale, zero_point = tensor.parameters
-    return np.asarray(np.clip(np.floor(values / scale + 0.5) + zero_point, -128, 127), np.int8)
+    assert tensor.dtype != np.int16 or zero_point == 0
+    return np.asarray(np.clip(np.floor(values / scale + 0.5) + zero_point, *limits(tensor)), tensor.dtype)
 
 
 def _reals(inputs: Sequence[FileTensor], values: Sequence[Array]) -> list[Array]:
@@ -78,13 +111,14 @@ def _accumulated(
     sums: Array, op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]
 ) -> Array:
     """Sums of products and the bias, as real numbers."""
-    assert inputs[2].dtype == np.int32
+    assert inputs[1].dtype == np.int8
+    assert inputs[2].dtype == (np.int64 if inputs[0].dtype == np.int16 else np.int32)
     assert not inputs[1].zero_point.any()
     assert not inputs[2].zero_point.any()
     scale = inputs[0].parameters[0] * inputs[1].scale.astype(np.float64)
     np.testing.assert_allclose(inputs[2].scale, scale, rtol=1e-6)
     total = sums + values[2].astype(np.int64)
-    assert np.abs(total).max() < 2**31
+    assert np.abs(total).max() < (2**47 if inputs[0].dtype == np.int16 else 2**31)  # what kernels rescale
     return total * scale
 
 
@@ -141,7 +175,7 @@ def _activated(steps: Array, op: FileOperator, x: FileTensor, output: FileTensor
 
 def _moved(move: Callable[[FileOperator, Sequence[Array]], Array]) -> Rule:
     def rule(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
-        quantized = [tensor for tensor in inputs if tensor.dtype == np.int8]
+        quantized = [tensor for tensor in inputs if tensor.dtype in INTEGERS]
         assert all(tensor.parameters == output.parameters for tensor in quantized)
         return move(op, values).reshape(output.shape)
 
@@ -192,8 +226,10 @@ _STEPS: dict[str, Rule] = {
 
 
 def _fixed(function: Callable[[Array], Array], scale: float, zero_point: int) -> Rule:
+    """A result whose scale is fixed: as given for int8, 1 / 32768 about zero for int16."""
+
     def rule(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
-        assert output.parameters == (scale, zero_point)
+        assert output.parameters == ((1 / 32768, 0) if output.dtype == np.int16 else (scale, zero_point))
         return function(real(values[0], inputs[0]))
 
     return rule
@@ -224,6 +260,34 @@ def _matrix_product(
     return np.asarray(x @ (y.swapaxes(-1, -2) if op.options["adjY"] else y))
 
 
+def _unit_length(x: Array) -> Array:
+    return np.asarray(x / np.maximum(np.sqrt((x * x).sum(-1, keepdims=True)), 1e-6))
+
+
+def _bilinear(op: FileOperator, inputs: Sequence[FileTensor], output: FileTensor, values: Sequence[Array]) -> Array:
+    """Between pixel centres. The specification has coordinates in 1 / 1024 of a pixel."""
+    assert op.options["halfPixelCenters"]
+    assert inputs[0].parameters == output.parameters
+    rows, columns = (_weights(n, int(m)) for n, m in zip(values[0].shape[1:3], values[1], strict=True))
+    mixed = np.einsum("yh,xw,bhwc->byxc", rows, columns, values[0].astype(np.float64))
+    return np.asarray(np.floor(np.abs(mixed) + 0.5) * np.sign(mixed))
+
+
+def _weights(size: int, wanted: int) -> Array:
+    """(wanted, size): how much of each old row is in each new one."""
+    step = (1024 * size + wanted // 2) // wanted
+    places = np.arange(wanted) * step + step // 2 - 512
+    first = np.clip(places // 1024, 0, size - 1)
+    second = np.clip(-(-places // 1024), 0, size - 1)
+    share = (places - 1024 * first) / 1024
+    found = np.zeros((wanted, size))
+    np.add.at(found, (np.arange(wanted), first), 1 - share)
+    np.add.at(found, (np.arange(wanted), second), share)
+    return found
+
+
+_STEPS["RESIZE_BILINEAR"] = _bilinear
+
 _REAL: dict[str, Rule] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -239,6 +303,7 @@ _REAL: dict[str, Rule] = {
     "HARD_SWISH": _each(lambda x: x * np.clip(x + 3, 0, 6) / 6),
     "GELU": _each(lambda x: x * 0.5 * (1 + np.vectorize(erf)(x / 2**0.5))),
     "LOGISTIC": _fixed(lambda x: 1 / (1 + np.exp(-x)), 1 / 256, -128),
+    "L2_NORMALIZATION": _fixed(_unit_length, 1 / 128, 0),
     "TANH": _fixed(np.tanh, 1 / 128, 0),
     "SOFTMAX": _fixed(_softmax, 1 / 256, -128),
     "QUANTIZE": _each(lambda x: x),

@@ -14,6 +14,8 @@ from archlang.ir import Graph
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
 
+_INTEGERS = (np.int8, np.int16)
+
 _RESOLVERS = {
     "xnnpack": OpResolverType.BUILTIN,
     "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -26,8 +28,10 @@ def compile_tflite(
     weights: Mapping[str, Any] | None = None,
     quantize: str = "none",
     calibration: NDArray[np.float32] | None = None,
+    io: str | None = None,
 ) -> Artifact:
-    return compile_graph(graph, "tflite", Request(weights=weights, quantize=quantize, calibration=calibration))
+    request = Request(weights=weights, quantize=quantize, calibration=calibration, io=io)
+    return compile_graph(graph, "tflite", request)
 
 
 def interpreter(data: bytes, kernels: Kernels = "xnnpack", keep: bool = False) -> Any:
@@ -53,16 +57,16 @@ def channels_first(x: NDArray[Any]) -> NDArray[Any]:
 def stored(x: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
     """Floats as the tensor holds them."""
     scale, zero_point = detail["quantization"]
-    if detail["dtype"] != np.int8:
+    if detail["dtype"] not in _INTEGERS:
         return x.astype(detail["dtype"])
-    steps = np.rint(x.astype(np.float64) / scale) + zero_point
-    return np.asarray(np.clip(steps, -128, 127), np.int8)
+    steps, info = np.rint(x.astype(np.float64) / scale) + zero_point, np.iinfo(detail["dtype"])
+    return np.asarray(np.clip(steps, info.min, info.max), detail["dtype"])
 
 
 def real(x: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
     """What the tensor holds as floats."""
     scale, zero_point = detail["quantization"]
-    return (x.astype(np.float64) - zero_point) * scale if detail["dtype"] == np.int8 else x
+    return (x.astype(np.float64) - zero_point) * scale if detail["dtype"] in _INTEGERS else x
 
 
 def run_tflite(data: bytes, *inputs: NDArray[Any], kernels: Kernels = "xnnpack") -> dict[str, NDArray[Any]]:

@@ -28,6 +28,7 @@ def test_each_pass_prints_a_graph_that_reads_back(folder: Path) -> None:
         "before all passes: 15 nodes",
         "dead-code: changes nothing",
         "after inference: 15 nodes -> 11",
+        "merge-equal: changes nothing",
         "after fuse-norms: 11 nodes -> 9",
         "after fuse-activations: 9 nodes -> 7",
     ]
@@ -62,10 +63,10 @@ def test_json_has_every_pass(folder: Path) -> None:
     (folder / "heads.arch").write_text(HEADS)
     found = run("ir", "heads.arch", "--passes", "all", "--json").document
     assert found["passes"] == list(PASSES) == [step["pass"] for step in found["steps"]]
-    assert [step["nodes"] for step in found["steps"]] == [15, 11, 9, 7]
+    assert [step["nodes"] for step in found["steps"]] == [15, 11, 11, 9, 7]
     assert found["steps"][-1]["digest"] == found["digest"]
     assert found["steps"][0]["diff"] == ""
-    assert "conv1 = conv{c=8" in found["steps"][2]["diff"]
+    assert "conv1 = conv{c=8" in found["steps"][3]["diff"]
 
 
 def test_without_passes_the_graph_is_as_it_is(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 import archlang
 from archlang.backend import Request, compile_graph
@@ -146,3 +147,33 @@ def test_a_model_that_the_runtime_refuses(tmp_path: Path) -> None:
 def test_inputs_that_tell_no_range() -> None:
     with refused("E0811", "all 1"):
         archlang.loads(NET).compile("tflite", quantize="int8", calibration=np.ones((4, 3, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        ("E0820", ("--observer", "median")),
+        ("E0821", ("--float", "nowhere")),
+        ("E0822", ("--report",)),
+        ("E0825", ("--report", "report.pdf")),
+    ],
+)
+def test_ways_to_quantize_that_there_are_not(code: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "net.arch").write_text(NET)
+    done = run("compile", tmp_path / "net.arch", "--to", "tflite", "--quantize", "int8", "-o", tmp_path / "m", *options)
+    assert f"error[{code}]" in done.err
+
+
+def test_ranges_of_a_training_that_never_was() -> None:
+    net = archlang.loads(NET)
+    state = net.to_torch(qat="moving-average").state_dict()
+    with refused("E0823", "never seen in training"):
+        net.compile("tflite", state, quantize="int8")
+
+
+def test_ranges_inside_a_layer_that_training_does_not_know() -> None:
+    net = archlang.loads("net N:\n  input (6, 4)\n  attention(heads=2)\n")
+    module = net.to_torch(qat="moving-average").train()
+    module(torch.randn(2, 6, 4))
+    with refused("E0824", "none for `attention"):
+        net.compile("tflite", module.state_dict(), quantize="int8")

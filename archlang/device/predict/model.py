@@ -106,6 +106,7 @@ class LatencyModel:
         """As `predict_all`, for networks whose kernels are known already (with this model's `execution`)."""
         if not networks:
             return []
+        self._meet(networks)
         sums = [self._sum(network) for network in networks]
         composition = np.stack([self._composition(network, ms) for network, ms in zip(networks, sums, strict=True)])
         covariance = (
@@ -215,13 +216,18 @@ class LatencyModel:
 
     # one network
 
+    def _meet(self, networks: Sequence[Kernels]) -> None:
+        """Find out what is to be known of the kernels that are new, all at once."""
+        new = list(dict.fromkeys(kernel for network in networks for kernel in network if kernel not in self._met))
+        if not new:
+            return
+        correlation = residual.between_kernels(new, list(self._kernels))
+        covariances = self.settings.kernels**2 * correlation @ self._place.shares.T
+        for kernel, covariance in zip(new, covariances, strict=True):
+            self._met[kernel] = _Known(self.additive.kernel_ms(kernel), covariance, self._outside(kernel))
+
     def _known(self, kernel: Kernel) -> _Known:
-        found = self._met.get(kernel)
-        if found is None:
-            correlation = residual.between_kernels([kernel], list(self._kernels))[0]
-            covariance = self.settings.kernels**2 * (self._place.shares @ correlation)
-            found = self._met[kernel] = _Known(self.additive.kernel_ms(kernel), covariance, self._outside(kernel))
-        return found
+        return self._met[kernel]
 
     def _outside(self, kernel: Kernel) -> float:
         """Octaves by which the kernel's work is outside what was measured of its kind."""

@@ -1,0 +1,263 @@
+"""`archlang bench --build-table` and `--validate`: latency models of a device, and how good they are."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archlang.cli.common import Decorated, console, emit_json, load_net
+
+if TYPE_CHECKING:
+    from archlang.device.predict.campaign import Progress, Reading
+    from archlang.device.predict.table import Identity, Table
+    from archlang.device.predict.validate import Report
+    from archlang.ir.graph import Graph
+    from archlang.search.space import Space
+
+RUNS, MIN_SECS = 20, 0.4
+"""Of each candidate, where the command line does not say: many networks, each a little less exactly, tell more."""
+
+VALIDATION_SEED = 1_000_003
+"""Added to the seed: so that networks to validate with are other ones than those to fit."""
+
+_MOST_DRAWN = 100
+_BY_DEFAULT = click.core.ParameterSource.DEFAULT
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs only
+    """`90s`, `10m`, `1.5h`, or seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value).strip())
+        if found is None or float(found[1]) == 0:
+            self.fail(f"`{value}` is no duration: such as 90s, 10m or 1h", param, ctx)
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def table_options(function: Decorated) -> Decorated:
+    """The options of `bench` that are about latency tables."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--build-table", is_flag=True, help="Measure a sample of --space, and fit a model of its latency: -o TABLE."
+    ),
+    click.option(
+        "--validate",
+        metavar="TABLE",
+        help="Measure -n networks of --space that TABLE was not fitted to: how good is it?",
+    ),
+    click.option("--space", metavar="SPACE", help="A SPEC with choices in it."),
+    click.option(
+        "-o", "output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="TABLE, or the plot."
+    ),
+    click.option("--budget", type=Duration(), default="10m", show_default=True, help="For all of the measuring."),
+    click.option(
+        "-n", "count", type=click.IntRange(2), default=50, show_default=True, help="Networks to validate with."
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is drawn from the space."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    build_table: bool
+    validate: str | None
+    space: str | None
+    output: Path | None
+    budget: float
+    count: int
+    seed: int
+    overrides: dict[str, Any]
+    device: str
+    threads: int
+    quantize: str
+    runs: int
+    min_secs: float
+    as_json: bool
+
+
+def asks_for_table(options: dict[str, Any]) -> bool:
+    """Whether these options of `bench` are to build or to validate a table."""
+    return bool(options["build_table"] or options["validate"])
+
+
+def run(ctx: click.Context, spec: str | None) -> None:
+    """Build a table, or validate one: the command `bench` without a SPEC. Raises UsageError."""
+    given = ctx.params
+    if not asks_for_table(given):
+        raise click.UsageError("Missing argument 'SPEC'.")
+    if spec is not None or given["net"] is not None or given["profile"]:
+        raise click.UsageError("--build-table and --validate take --space SPACE, and neither SPEC, --net nor --profile")
+    if given["space"] is None:
+        raise click.UsageError("--build-table and --validate need --space SPACE")
+    if given["build_table"] and given["validate"] is not None:
+        raise click.UsageError("give --build-table or --validate, not both")
+    usual = {"runs": RUNS, "min_secs": MIN_SECS}
+    shorter = {name: value for name, value in usual.items() if ctx.get_parameter_source(name) is _BY_DEFAULT}
+    asked = Asked(**{name: {**given, **shorter}[name] for name in Asked.__dataclass_fields__})
+    assert asked.space is not None
+    (_build if asked.build_table else _validate)(asked, _space(asked.space, asked.overrides))
+
+
+def _space(spec: str, overrides: dict[str, Any]) -> Space:
+    from archlang.search.space import Space
+
+    net = load_net(spec, None, overrides)
+    return Space(net.value, net.args)
+
+
+def _draw(space: Space, rng: Random) -> Graph:
+    """A random network. What does not fit together is drawn again."""
+    from archlang.errors import ArchError
+
+    for _ in range(_MOST_DRAWN - 1):
+        try:
+            return space.graph(space.sample(rng))
+        except ArchError:
+            continue
+    return space.graph(space.sample(rng))
+
+
+def _measure(quantize: str, threads: int, asked: Asked, graph: Graph) -> Reading:
+    from archlang.backend import Request, compile_graph
+    from archlang.device import bench
+    from archlang.device.predict.campaign import Reading
+
+    model = bytes(compile_graph(graph, "tflite", Request(quantize=quantize, seed=asked.seed)).data)
+    result = bench(model, threads, asked.device, asked.runs, asked.min_secs)
+    return Reading(result.median_ms, result.iqr_ms, result.runtime)
+
+
+# build
+
+
+def _build(asked: Asked, space: Space) -> None:
+    from archlang.device.predict import table
+    from archlang.device.predict.campaign import Campaign, build
+
+    path = asked.output or table.place(asked.device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    measure = partial(_measure, asked.quantize, asked.threads, asked)
+    campaign = Campaign(_identity(asked, space), partial(_draw, space), measure, path, asked.budget, asked.seed)
+    with _live() as report:
+        made = build(campaign, report)
+    _show_table(asked, made, path)
+
+
+def _identity(asked: Asked, space: Space) -> Identity:
+    from archlang.device import transport
+    from archlang.device.predict.table import Identity
+
+    device = transport.get(asked.device)
+    try:
+        fingerprint = device.describe().fingerprint
+    finally:
+        device.close()
+    return Identity(asked.device, fingerprint, "", asked.threads, asked.quantize, space.name, space.digest)
+
+
+def _show_table(asked: Asked, made: Table, path: Path) -> None:
+    import numpy as np
+
+    error = float(np.abs(made.model.held_out).mean())
+    if asked.as_json:
+        counts = {"networks": made.networks, "blocks": len(made.measured) - made.networks, "seconds": made.seconds}
+        emit_json({"table": str(path), **counts, "held_out_mape": error})
+        return
+    click.echo(f"{path}: {made}")
+    click.echo(f"each network from all other measurements: mean relative error {error:.1%}")
+
+
+@contextmanager
+def _live() -> Iterator[Callable[[Progress], None]]:
+    """What to call with each progress. Draws on stderr, and on a terminal only."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda progress: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Bar(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task("measuring", total=None)
+
+        def report(progress: Progress) -> None:
+            said = f"{progress.networks} networks, {progress.blocks} blocks; {progress.label}"
+            bar.update(task, completed=progress.seconds, total=progress.budget_secs, description=said)
+
+        yield report
+
+
+# validate
+
+
+def _validate(asked: Asked, space: Space) -> None:
+    from archlang.device.predict import plot, table
+
+    assert asked.validate is not None
+    known = table.find(asked.validate)
+    path = asked.output or Path(asked.validate).with_suffix(".svg")
+    found = _report(asked, space, known)
+    title = f"{known.identity.space}, {known.identity.quantize} on {known.identity.device}"
+    plot.write(found, title, path)
+    if asked.as_json:
+        emit_json({**found.as_json(), "plot": str(path)})
+    else:
+        click.echo(f"{known}\n{found}\n{path}: predicted against measured")
+
+
+def _report(asked: Asked, space: Space, known: Table) -> Report:
+    from archlang.device.predict import validate
+
+    graphs = _held_out(asked, space, known)
+    known.model.predict(graphs[0])  # conditions the model on its measurements, once for all predictions
+    start = time.perf_counter()
+    predictions = known.model.predict_all(graphs)
+    predicting = time.perf_counter() - start
+    pairs, start = [], time.perf_counter()
+    with _live() as report:
+        for graph, prediction in zip(graphs, predictions, strict=True):
+            reading = _measure(known.identity.quantize, known.identity.threads, asked, graph)
+            pairs.append(validate.Pair(graph.digest, reading.ms, prediction))
+            report(_step(len(pairs), asked, time.perf_counter() - start))
+    return validate.report(pairs, time.perf_counter() - start, predicting)
+
+
+def _step(done: int, asked: Asked, seconds: float) -> Progress:
+    from archlang.device.predict.campaign import Progress
+
+    return Progress(done, 0, 0, seconds, seconds * asked.count / done, "to validate")
+
+
+def _held_out(asked: Asked, space: Space, known: Table) -> list[Graph]:
+    """Different networks, none of which the table was fitted to."""
+    rng, seen = Random(asked.seed + VALIDATION_SEED), {row.digest for row in known.measured}
+    found: list[Graph] = []
+    for _ in range(_MOST_DRAWN * asked.count):
+        graph = _draw(space, rng)
+        if graph.digest not in seen:
+            seen.add(graph.digest)
+            found.append(graph)
+        if len(found) == asked.count:
+            break
+    return found
