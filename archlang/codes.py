@@ -435,8 +435,8 @@ CODES: dict[str, Code] = {
     ),
     "E0821": Code(
         "no layer of that name",
-        "`--float` takes dotted names of layers, as `archlang cost` lists them, with `*` and `?`; a name also means all "
-        "that lies below it.",
+        "`--float` takes dotted names of layers, as `archlang cost` lists them, with `*` and `?`; a name also means "
+        "all that lies below it.",
     ),
     "E0822": Code(
         "an option that looks at values, without inputs",
@@ -445,15 +445,17 @@ CODES: dict[str, Code] = {
     ),
     "E0823": Code(
         "a range from training that is none",
-        "Weights of quantization-aware training hold the ends of every range, `NAME_range.low` and `NAME_range.high`. One "
-        "is missing, is not finite, or was never set because no batch was seen in training mode.",
+        "Weights of quantization-aware training hold the ends of every range, `NAME_range.low` and `NAME_range.high`. "
+        "One is missing, is not finite, or was never set because no batch was seen in training mode.",
     ),
     "E0824": Code(
         "ranges from training that are not all",
-        "Some layers become several operators in the file (attention, means of many inputs), and training does not tell "
-        "the ranges between them: `--calibration` does.",
+        "Some layers become several operators in the file (attention, means of many inputs), and training does not "
+        "tell the ranges between them: `--calibration` does.",
     ),
-    "E0825": Code("a report of another format", "`--report` writes .md or .html files, and the terminal where no file is given."),
+    "E0825": Code(
+        "a report of another format", "`--report` writes .md or .html files, and the terminal where no file is given."
+    ),
     # ---- data --------------------------------------------------------------------------------------------------------
     "E0901": Code(
         "an unknown data set",
@@ -496,10 +498,11 @@ CODES: dict[str, Code] = {
         "a latency table of something else",
         "Measurements of another device, runtime, space or number of threads do not mix: write to another file.",
     ),
-    "E1015": Code(
-        "latency that cannot be predicted", "The network holds an op that was never measured: build a table that has it."
-    ),
     "E1014": Code("a plot of no known format", "Plots are written as .svg, .html or .png."),
+    "E1015": Code(
+        "latency that cannot be predicted",
+        "The network holds an op that was never measured: build a table that has it.",
+    ),
     "E1021": Code("devices.toml is not TOML", "The file that names the devices cannot be read up to its end."),
     "E1022": Code(
         "a device that cannot be",

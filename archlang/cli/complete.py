@@ -190,6 +190,8 @@ backends = one_of(_backends)
 strategies = one_of(_strategies)
 passes = several_of(_passes)
 evaluators = one_of(lambda: ("train", "cost"))
+
+
 def _devices() -> Iterable[str]:
     from archlang.device import devices
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from archlang.errors import fail, missing_extra
 from archlang.files import Buffer
 from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
+from archlang.ops.shape import Upsample
 from archlang.passes import fuse_norms, inference, run
 from archlang.weights import Weights
 
@@ -82,6 +83,7 @@ def build_model(
         [_value_info(names[i], plain.nodes[i].type, size) for i in plain.inputs],
         [_value_info(output.name, plain.nodes[output.value].type, size) for output in plain.outputs],
         doc_string=graph.doc,
+        value_info=_resized(plain, names, size),
     )
     imports = [helper.make_opsetid("", opset)]
     model = helper.make_model(
@@ -135,6 +137,13 @@ def _value_info(name: str, type_: TensorType, batch: int | str) -> ValueInfoProt
     from onnx import TensorProto, helper
 
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *type_.shape])
+
+
+def _resized(graph: Graph, names: Sequence[str], batch: int | str) -> list[ValueInfoProto]:
+    """What Resize makes: shape inference multiplies the batch by a scale of 1, and loses its name."""
+    made = {output.name for output in graph.outputs}
+    values = [(names[i], node.type) for i, node in enumerate(graph.nodes) if isinstance(node.op, Upsample)]
+    return [_value_info(name, type_, batch) for name, type_ in values if name not in made]
 
 
 def _properties(graph: Graph, origin: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ def test_random_network(graph: Graph, seed: int) -> None:
     assert_right(graph, seed)
 
 
-@pytest.mark.parametrize("spec", ["zoo:squeezenet", "zoo:efficientnet:b0", "zoo:mobilenet_v3"])
+@pytest.mark.parametrize("spec", ["zoo:squeezenet", "zoo:efficientnet:b0", "zoo:mobilenet_v3:small"])
 def test_network_of_the_zoo(spec: str) -> None:
     assert_right(resized(archlang.load(spec).graph, (3, 64, 64)))
 

@@ -260,7 +260,6 @@ STEPS = [
         "linear(2147483648)",
         "dropout(2)",
         "dropout(-1)",
-       
         "shuffle(0)",
         "flatten -> linear(100000000)",
     ),

@@ -117,7 +117,6 @@ def test_images_calibrate(photos: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--mean", "1"], 2, "--calibration"),
         (["--calibration", "photos", "--mean", "x"], 2, "number"),
         (["--calibration", "photos", "--std", "0"], 2, "larger than 0"),
         (["--calibration", "photos", "--mean", "1,2"], 1, "E0905"),

@@ -22,7 +22,9 @@ from archlang.device.predict.model import Prediction
 from archlang.device.predict.table import Identity
 from archlang.errors import ArchError, OutsideError
 from archlang.ir.graph import Graph
+from archlang.search.evaluators import CostEvaluator
 from archlang.search.space import Space
+from archlang.search.trial import Candidate
 from tests.unit.test_predict import mobile_networks, roofline_ms
 
 IDENTITY = Identity("bench", "f00", "", 1, "int8", "Digits", "d1")
@@ -111,7 +113,7 @@ def test_more_budget_extends_a_table(tmp_path: Path) -> None:
 def test_measurements_of_something_else_do_not_mix(tmp_path: Path, change: dict[str, str]) -> None:
     path = tmp_path / "t.json"
     build(campaign(Device(), path))
-    with pytest.raises(ArchError, match=next(iter(change))):
+    with pytest.raises(ArchError, match=f"E1013.*{next(iter(change))}"):
         build(campaign(Device(), path, seconds=60, identity=replace(IDENTITY, **change)))  # type: ignore[arg-type]
 
 
@@ -178,7 +180,7 @@ def test_the_plot_is_written_in_each_format(tmp_path: Path) -> None:
     assert len(root.findall("{*}circle")) == 4
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "p.html").read_text()
-    with pytest.raises(ArchError, match="pdf"):
+    with pytest.raises(ArchError, match=r"E1014.*pdf"):
         plot.write(report(), "x", tmp_path / "p.pdf")
 
 
@@ -246,8 +248,14 @@ def test_bench_says_what_is_missing(arguments: list[str]) -> None:
 def test_something_else_is_no_table(tmp_path: Path) -> None:
     for text in ("", "{}", '{"format": "other"}', "[1]"):
         (tmp_path / "t.json").write_text(text)
-        with pytest.raises(ArchError):
+        with pytest.raises(ArchError, match="E1012"):
             table.read(tmp_path / "t.json")
+
+
+def test_a_candidate_with_an_op_that_was_never_measured(made: Path) -> None:
+    evaluate = CostEvaluator(str(made)).prepare()
+    with pytest.raises(ArchError, match=r"E1015.*never measured"):
+        list(evaluate(Candidate(1, archlang.load("zoo:vit:ti").graph, {})))
 
 
 def test_a_search_takes_predicted_latency(made: Path, tmp_path: Path) -> None:

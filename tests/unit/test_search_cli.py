@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,7 +152,8 @@ def test_ctrl_c_says_how_to_go_on(file: str, tmp_path: Path) -> None:
     wide = f"net Wide:\n  input 1x8x8\n{rows}\n  gap -> linear(2)\n\nsearch s over Wide:\n  minimize params\n"
     Path("wide.arch").write_text(wide)
     command = [sys.executable, "-m", "archlang", "search", "wide.arch", "--evaluator", "cost", "--trials", "1000000"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = subprocess.Popen(command, cwd=tmp_path, text=True, preexec_fn=_interruptible, **pipes)
     database = tmp_path / "runs" / "s" / "search.db"
     while running.poll() is None and trials(database) < 10:
         time.sleep(0.01)
@@ -166,6 +168,11 @@ def test_ctrl_c_says_how_to_go_on(file: str, tmp_path: Path) -> None:
     done = process(*words, "--json", cwd=tmp_path)
     assert done.status == 0, done.err
     assert json.loads(done.out)["trials"] == count + 5
+
+
+def _interruptible() -> None:
+    """Shells start what runs in the background with Ctrl-C ignored, and the tests may run there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def trials(database: Path) -> int:

