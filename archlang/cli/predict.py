@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RUNS, MIN_SECS = 20, 0.4
 """Of each candidate, where the command line does not say: many networks, each a little less exactly, tell more."""
 
+PROCESSES = 2
+"""Of each candidate; the campaign has a reference network of its own."""
+
 VALIDATION_SEED = 1_000_003
 """Added to the seed: so that networks to validate with are other ones than those to fit."""
 
@@ -143,7 +146,7 @@ def _measure(quantize: str, threads: int, asked: Asked, graph: Graph) -> Reading
     from archlang.device.predict.campaign import Reading
 
     model = bytes(compile_graph(graph, "tflite", Request(quantize=quantize, seed=asked.seed)).data)
-    result = bench(model, threads, asked.device, asked.runs, asked.min_secs)
+    result = bench(model, threads, asked.device, asked.runs, asked.min_secs, processes=PROCESSES, compare=None)
     return Reading(result.median_ms, result.iqr_ms, result.runtime)
 
 

@@ -42,7 +42,7 @@ def latencies(
     each, seconds = -(-runs // ROUNDS), min_secs / ROUNDS
     for turn in range(ROUNDS):
         for i, path in enumerate(paths):
-            result = bench(path, threads, device, each, seconds)
+            result = bench(path, threads, device, each, seconds, processes=1, compare=None)
             samples[i] += result.samples_ms
             runtimes[i] = result.runtime
             told(turn * len(paths) + i + 1, ROUNDS * len(paths))

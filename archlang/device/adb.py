@@ -24,7 +24,9 @@ from archlang.device.benchmark_model import Output
 from archlang.device.transport import Conditions, Description, DeviceFailure, Finding, OpTime, Sampled, Settings
 from archlang.errors import fail
 
-PROCESSES = 10
+PROCESSES = 4
+"""In one run, of which a measurement has several, the reference model's in between."""
+
 COMMAND_SECS = 30.0
 SETTLE_SECS = 2.0
 SLOWEST_BYTES = 500_000
@@ -77,20 +79,24 @@ class Adb:
         self._device = device
         self._folder = ""
         self._there: dict[str, str] = {}
+        self._model = ""
 
     def run(self, model: Path, settings: Settings) -> Sampled:
         if model.suffix != ".tflite":
             raise fail("E1003", f"{model}: an Android device measures .tflite files only")
         tool = self._device.tool()
         self._prepare(tool)
-        self._push(model, "model.tflite", model.read_bytes())
+        content = model.read_bytes()
+        self._model = f"model-{hashlib.sha256(content).hexdigest()[:16]}.tflite"
+        self._push(model, self._model, content)
         before = self._conditions()
         prefix = self._pinning(settings.threads)
         share = _share(settings)
         end = time.monotonic() + settings.timeout_secs
         outputs = [self._benchmark(model, prefix, share, end) for _ in range(PROCESSES)]
         ops = self._profiled(model, prefix, share, end) if settings.profile else None
-        return _sampled(outputs, _runtime(tool, prefix, self._device.flags), ops, before, self._conditions())
+        sampled = _sampled(outputs, _runtime(tool, prefix, self._device.flags), ops, before, self._conditions())
+        return replace(sampled, delegate=self._device.flags)
 
     def describe(self) -> Description:
         self._connect()
@@ -210,7 +216,7 @@ class Adb:
 
     def _benchmark(self, model: Path, prefix: str, settings: Settings, end: float, profile_to: str = "") -> Output:
         """One process. Its number is written down, so that it can be ended where the connection was lost."""
-        flags = " ".join([*benchmark_model.arguments(settings, profile_to), self._device.flags])
+        flags = " ".join([*benchmark_model.arguments(self._model, settings, profile_to), self._device.flags])
         command = shlex.quote(f"echo $$ > pid; exec {prefix} ./{TOOL} {flags}")
         remaining = end - time.monotonic()
         if remaining <= 0:

@@ -38,11 +38,11 @@ class Output:
     warmup: Statistics | None
 
 
-def arguments(settings: Settings, profile_to: str = "") -> list[str]:
+def arguments(model: str, settings: Settings, profile_to: str = "") -> list[str]:
     """Flags that every release knows; what one does not know it passes over. Both names of the profile's file are
     understood by the newer ones."""
     flags = [
-        "--graph=model.tflite",
+        f"--graph={model}",
         f"--num_threads={settings.threads}",
         f"--num_runs={settings.runs}",
         f"--min_secs={settings.min_secs:g}",

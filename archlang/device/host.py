@@ -32,6 +32,7 @@ class Host:
             ops,
             before=before,
             after=scripts.conditions(agent.conditions()),
+            delegate=answer["delegate"],
         )
 
     def describe(self) -> Description:

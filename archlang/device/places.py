@@ -24,6 +24,11 @@ def state_folder() -> Path:
     return _folder("XDG_STATE_HOME", ".local/state")
 
 
+def cache_folder() -> Path:
+    """For what can be found out again: latencies."""
+    return _folder("XDG_CACHE_HOME", ".cache")
+
+
 def _folder(variable: str, below_home: str) -> Path:
     """By the XDG base directory specification; %APPDATA% on Windows."""
     base = os.environ.get(variable) or os.environ.get("APPDATA")

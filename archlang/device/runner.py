@@ -6,8 +6,8 @@ It reads a request as JSON on stdin and writes the answer as JSON on stdout. The
 process, so that a runtime that crashes or hangs takes nothing else with it; other transports can copy it to a device.
 
 Request: model (path), threads, warmup_runs, warmup_secs, runs, min_secs, profile, seed.
-Answer: runtime, samples_ms, warmup_runs, ops (null, or a list of {name, op, ms}, which only ONNX Runtime gives here);
-or error (`missing`, `model` or `profile`) and message.
+Answer: runtime, delegate, samples_ms, warmup_runs, ops (null, or a list of {name, op, ms}, which only ONNX Runtime
+gives here); or error (`missing`, `model` or `profile`) and message.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def end_with_parent() -> None:
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to a request."""
     load = load_onnx if request["model"].endswith(".onnx") else load_tflite
-    run, runtime = load(request["model"], request["threads"], request["seed"])
+    run, runtime, delegate = load(request["model"], request["threads"], request["seed"])
     try:
         run()
     except Exception as error:
@@ -72,7 +72,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     warmup, samples = timed(run, request)
     wanted = request["profile"] and request["model"].endswith(".onnx")
     ops = onnx_profile(request["model"], request["threads"], request["seed"]) if wanted else None
-    return {"runtime": runtime, "samples_ms": samples, "warmup_runs": len(warmup) + 1, "ops": ops}
+    counted = {"samples_ms": samples, "warmup_runs": len(warmup) + 1}
+    return {"runtime": runtime, "delegate": delegate, "ops": ops, **counted}
 
 
 def timed(run: Run, request: dict[str, Any]) -> tuple[list[float], list[float]]:
@@ -106,8 +107,8 @@ TFLITE_RUNTIMES = (
 """Module with an `Interpreter`, name, package; the first that is installed is taken."""
 
 
-def load_tflite(model: str, threads: int, seed: int) -> tuple[Run, str]:
-    """An invocation of the model on random inputs, and the runtime's name and version."""
+def load_tflite(model: str, threads: int, seed: int) -> tuple[Run, str, str]:
+    """An invocation of the model on random inputs, the runtime's name and version, and the delegate that it uses."""
     make, runtime = interpreter_class()
     try:
         interpreter = make(model_path=model, num_threads=threads)
@@ -116,7 +117,16 @@ def load_tflite(model: str, threads: int, seed: int) -> tuple[Run, str]:
         raise Failure("model", f"{runtime} does not accept it: {_first_line(error)}") from error
     for index, value in enumerate(tflite_inputs(interpreter, seed)):
         interpreter.set_tensor(interpreter.get_input_details()[index]["index"], value)
-    return interpreter.invoke, runtime
+    return interpreter.invoke, runtime, tflite_delegate(interpreter)
+
+
+def tflite_delegate(interpreter: Any) -> str:
+    """`XNNPACK` where a part of the model is run by it, which is the only delegate that is there unasked."""
+    try:
+        names = [op["op_name"] for op in interpreter._get_ops_details()]
+    except AttributeError:  # a release that does not tell
+        return ""
+    return "XNNPACK" if "DELEGATE" in names or "TfLiteXNNPackDelegate" in names else ""
 
 
 def interpreter_class() -> tuple[Callable[..., Any], str]:
@@ -182,12 +192,12 @@ ONNX_TYPES = {
 }
 
 
-def load_onnx(model: str, threads: int, seed: int) -> tuple[Run, str]:
+def load_onnx(model: str, threads: int, seed: int) -> tuple[Run, str, str]:
     """As `load_tflite`, with ONNX Runtime on the CPU."""
     ort, runtime = onnx_runtime()
     session = onnx_session(ort, runtime, model, threads)
     feeds = onnx_feeds(session, seed)
-    return lambda: session.run(None, feeds), runtime
+    return lambda: session.run(None, feeds), runtime, "CPU"
 
 
 def onnx_runtime() -> tuple[Any, str]:

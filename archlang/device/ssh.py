@@ -85,7 +85,7 @@ class Ssh:
     def run(self, model: Path, settings: Settings) -> Sampled:
         content = _content(model)
         session = self._opened()
-        where = f"model{model.suffix}"
+        where = f"model-{hashlib.sha256(content).hexdigest()[:16]}{model.suffix}"
         _await(session.put(where, content), ANSWER_SECS + _sending_secs(content))
         states = []
 
@@ -100,7 +100,15 @@ class Ssh:
         answer, ops = scripts.answers(ask, model, where, settings)
         before, after = scripts.conditions(states[0]["before"]), scripts.conditions(states[-1]["after"])
         samples = tuple(float(ms) for ms in answer["samples_ms"])
-        return Sampled(answer["runtime"], samples, answer["warmup_runs"], ops, before=before, after=after)
+        return Sampled(
+            answer["runtime"],
+            samples,
+            answer["warmup_runs"],
+            ops,
+            before=before,
+            after=after,
+            delegate=answer["delegate"],
+        )
 
     def describe(self) -> Description:
         return scripts.description(self.told(()))

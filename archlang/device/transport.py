@@ -30,12 +30,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class OpTime:
-    """Time of one operator. share: of the sum over all operators."""
+    """Time of one operator. share: of the sum over all operators.
+
+    Where these are known: macs; layer, its module path; file and line of the source that made it; block, the path of
+    the block instance that it is in.
+    """
 
     name: str
     op: str
     ms: float
     share: float
+    macs: int | None = None
+    layer: str = ""
+    file: str = ""
+    line: int | None = None
+    block: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,8 @@ class Sampled:
     """What came back from a device: the time of each run in milliseconds, in their order.
 
     averaged: of how many runs each sample is the mean or median, where the device's tool does not tell single ones.
-    before, after: the state of the device around the runs. estimate: no device ran it, a model of one did.
+    before, after: the state of the device around the runs. estimate: no device ran it, a model of one did. delegate:
+    what runs operators in the runtime's stead, as far as it is known.
     """
 
     runtime: str
@@ -75,6 +85,7 @@ class Sampled:
     before: Conditions | None = None
     after: Conditions | None = None
     estimate: bool = False
+    delegate: str = ""
 
 
 class Transport(Protocol):

@@ -94,10 +94,11 @@ class Right:
         return Right(exact, single)
 
     def assert_telling(self) -> None:
-        """The values are neither nothing nor the same whatever the image is."""
+        """The values are neither nothing nor the same whatever the image is: images change them by a hundred times the
+        least that is found (the joins of FractalNet, means of many paths, leave no more)."""
         for name, y in self.exact.items():
             assert np.isfinite(y).all(), name
-            assert np.ptp(y, axis=0).max() > 0.01 * np.abs(y).max() > 1e-6, name
+            assert np.ptp(y, axis=0).max() > 1e-3 * np.abs(y).max() > 1e-6, name
 
     def _difference(self, name: str, found: NDArray[Any]) -> float:
         assert found.shape == self.exact[name].shape, name
@@ -220,8 +221,14 @@ def assert_agree(
     """Of the named backends; where Keras is one, on PyTorch and on those of `others`."""
     if "pytorch" in backends:
         assert case.evaluated.only(case.main).excess(case.pytorch(torch.float64), DOUBLE) <= 1
-    wrong = {what: right.excess(found) for what, right, found in compared(case, others, backends)}
+    wrong = {what: right.excess(found, _precision(what)) for what, right, found in compared(case, others, backends)}
     assert max(wrong.values()) <= 1, wrong
+
+
+def _precision(what: str) -> float:
+    """TensorFlow's sigmoid is off by up to six units in the last place and by 0.2 on the average, so that errors add up
+    over the swishes of a network (160 in EfficientNet-B7); PyTorch's is off by two, to both sides alike."""
+    return 4.0 if "tensorflow" in what else 1.0
 
 
 def compared(case: Case, others: Mapping[str, KerasProcess], backends: Sequence[str] = ALL) -> Iterator[Comparison]:

@@ -221,7 +221,7 @@ def test_every_op_in_every_opset(opset: int) -> None:
     batch=st.sampled_from([None, 1, 3]),
     keep_bn=st.booleans(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_networks_in_any_opset(graph: Graph, opset: int, batch: int | None, keep_bn: bool) -> None:
     weights = weights_module.random(graph)
     agrees(graph, weights, made(graph, weights, opset=opset, batch=batch, keep_bn=keep_bn), batch or 2)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,27 @@ def test_a_model_is_measured_and_nothing_stays(phone: Phone, client: Client, tmp
     assert {call["num_threads"] for call in calls} == {"2"}
     link.close()
     assert phone.left_behind() == []
+
+
+def test_two_models_in_turns_are_pushed_once_each(
+    phone: Phone, client: Client, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.tflite"
+    other.write_bytes(small.read_bytes() + b"\0")
+    link = Adb(_device(phone, client, tmp_path))
+    pushed: list[str] = []
+    command = link._adb
+
+    def observed(words: list[str], *rest: Any, **options: Any) -> Any:
+        pushed.extend(words[2:] if words[0] == "push" else [])
+        return command(words, *rest, **options)
+
+    monkeypatch.setattr(link, "_adb", observed)
+    for model in (small, other, small, other):
+        link.run(model, QUICK)
+    assert len([path for path in pushed if path.endswith(".tflite")]) == 2
+    assert len({call["graph"] for call in _calls(phone)}) == 2
+    link.close()
 
 
 @pytest.mark.parametrize(

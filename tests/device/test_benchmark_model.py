@@ -173,6 +173,6 @@ def test_no_profile() -> None:
 
 
 def test_the_flags_say_what_is_asked_for() -> None:
-    flags = arguments(Settings(threads=4, runs=7, min_secs=0.5, warmup_runs=0), "p.csv")
+    flags = arguments("m.tflite", Settings(threads=4, runs=7, min_secs=0.5, warmup_runs=0), "p.csv")
     assert {"--num_threads=4", "--num_runs=7", "--min_secs=0.5", "--warmup_runs=1"} <= set(flags)
     assert "--profiling_output_csv_file=p.csv" in flags

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,26 @@ def test_a_model_is_measured_and_nothing_stays(board: Board, small: Path) -> Non
     assert len(board.left_behind()) == 1
     link.close()
     _gone(board)
+
+
+def test_two_models_in_turns_are_sent_once_each(board: Board, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = small.with_name("other.tflite")
+    other.write_bytes(small.read_bytes() + b"\0")
+    sent: list[str] = []
+    ask = ssh._Session.ask
+
+    async def observed(session: ssh._Session, request: dict[str, Any], *rest: Any) -> dict[str, Any]:
+        if request["do"] == "put":
+            sent.append(request["path"])
+        return await ask(session, request, *rest)
+
+    monkeypatch.setattr(ssh._Session, "ask", observed)
+    link = Ssh(board.device())
+    for model in (small, other, small, other):
+        link.run(model, QUICK)
+    link.close()
+    assert len([path for path in sent if path.startswith("model-")]) == 2
+    assert len(set(sent)) == len(sent)
 
 
 @pytest.mark.slow

@@ -159,9 +159,9 @@ def test_markdown(files: Path) -> None:
 def test_latency_is_that_of_bench_in_turns(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int, float]] = []
 
-    def observed(model: Path, threads: int, device: str, runs: int, min_secs: float) -> BenchResult:
+    def observed(model: Path, threads: int, device: str, runs: int, min_secs: float, **options: Any) -> BenchResult:
         asked.append((model.name, runs, min_secs))
-        return bench(model, threads, device, runs, min_secs)
+        return bench(model, threads, device, runs, min_secs, **options)
 
     monkeypatch.setattr("archlang.compare.speed.bench", observed)
     done = run("compare", "float.tflite", "float.onnx", "--runs", "9", "--min-secs", "0", "--json")

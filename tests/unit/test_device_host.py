@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from archlang.errors import ArchError, OutsideError
 from archlang.ir import Graph
 
 PROMISED = ("median_ms", "p10_ms", "p90_ms", "iqr_ms", "runs", "warmup_runs", "threads", "device", "runtime", "noisy")
+
+ALONE: dict[str, Any] = {"processes": 1, "compare": None}
+"""One process, without a reference: quick, where it is not about time."""
 
 TEXT = """
 net Small:
@@ -65,6 +69,12 @@ def test_a_tflite_model_is_measured(tflite: bytes, tmp_path: Path) -> None:
     assert 0 < result.p10_ms <= result.median_ms <= result.p90_ms
     assert result.warmup_runs >= 5
     assert (result.threads, result.device, result.ops) == (1, "host", None)
+    assert len(result.processes) == 3 * result.attempts
+    assert result.reference is not None
+    assert result.ratio is not None
+    # the reference has a hundred times the MACs, and runs for longer than a call takes
+    assert 0 < result.ratio < 1
+    assert result.delegate == "XNNPACK"
     assert result.runtime.startswith("LiteRT ")
     document = result.as_json()
     assert set(PROMISED) <= set(document)
@@ -72,7 +82,7 @@ def test_a_tflite_model_is_measured(tflite: bytes, tmp_path: Path) -> None:
 
 
 def test_an_onnx_model_with_a_free_batch_is_measured_and_profiled(onnx_file: Path) -> None:
-    result = archlang.bench(str(onnx_file), threads=2, runs=10, min_secs=0.0, profile=True)
+    result = archlang.bench(str(onnx_file), threads=2, runs=10, min_secs=0.0, profile=True, **ALONE)
     assert result.runtime.startswith("ONNX Runtime ")
     assert result.threads == 2
     assert result.ops is not None
@@ -81,7 +91,7 @@ def test_an_onnx_model_with_a_free_batch_is_measured_and_profiled(onnx_file: Pat
 
 
 def test_litert_tells_the_time_of_each_operator(tflite: bytes) -> None:
-    result = archlang.bench(tflite, runs=5, min_secs=0.0, profile=True)
+    result = archlang.bench(tflite, runs=5, min_secs=0.0, profile=True, **ALONE)
     assert result.ops is not None
     kinds = " ".join(op.op for op in result.ops)
     assert "DWConv" in kinds
@@ -91,7 +101,7 @@ def test_litert_tells_the_time_of_each_operator(tflite: bytes) -> None:
 
 
 def test_content_is_measured_as_its_file_is(onnx_file: Path) -> None:
-    assert archlang.bench(onnx_file.read_bytes(), runs=3, min_secs=0.0).runs >= 3
+    assert archlang.bench(onnx_file.read_bytes(), runs=3, min_secs=0.0, **ALONE).runs >= 3
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
@@ -100,14 +110,14 @@ def test_a_corrupt_file_is_a_located_error(tmp_path: Path, suffix: str, content:
     path = tmp_path / f"broken{suffix}"
     path.write_bytes(content)
     with pytest.raises(ArchError, match=r"E100[12].*broken"):
-        archlang.bench(path, runs=1, min_secs=0.0)
+        archlang.bench(path, runs=1, min_secs=0.0, **ALONE)
 
 
 def test_a_file_that_was_cut_off(tflite: bytes, tmp_path: Path) -> None:
     path = tmp_path / "cut.tflite"
     path.write_bytes(tflite[: len(tflite) // 2])
     with pytest.raises(ArchError, match=r"E100[12].*cut\.tflite"):
-        archlang.bench(path, runs=1, min_secs=0.0)
+        archlang.bench(path, runs=1, min_secs=0.0, **ALONE)
 
 
 @pytest.mark.parametrize(("name", "code"), [("no.tflite", "E1005"), ("model.h5", "E1003")])
@@ -130,7 +140,7 @@ def test_a_runtime_that_crashes_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp
     body = "import os, sys\nprint('out of cheese', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 11)"
     model = _with_runner(monkeypatch, tmp_path, body)
     with pytest.raises(ArchError, match=r"E1002.*SIGSEGV") as caught:
-        archlang.bench(model)
+        archlang.bench(model, **ALONE)
     assert caught.value.diagnostics[0].help == "its last words: out of cheese"
 
 
@@ -138,7 +148,7 @@ def test_a_runtime_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_p
     model = _with_runner(monkeypatch, tmp_path, "import time\ntime.sleep(60)")
     start = time.monotonic()
     with pytest.raises(OutsideError, match=r"model\.tflite was not measured within 0\.5 s"):
-        archlang.bench(model, timeout_secs=0.5)
+        archlang.bench(model, timeout_secs=0.5, **ALONE)
     assert time.monotonic() - start < 30
 
 
@@ -151,7 +161,7 @@ def test_a_missing_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_
     body = 'import json, sys\nprint(json.dumps({"error": "missing", "message": "no TFLite runtime is installed"}))'
     model = _with_runner(monkeypatch, tmp_path, body)
     with pytest.raises(OutsideError, match=r"archlang\[tflite\]"):
-        archlang.bench(model)
+        archlang.bench(model, **ALONE)
 
 
 def test_tflite_runtime_is_passed_over_with_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:

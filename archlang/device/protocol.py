@@ -1,0 +1,231 @@
+"""The protocol of a measurement: reference and candidate in turns, each in a process of its own, until it is calm.
+
+    reference, candidate, reference, candidate, reference, candidate, reference
+
+A process has its own memory layout, so one alone is not enough; the median is over the runs of several. The reference
+on both sides of a candidate tells how fast the device was at that moment. Candidates that met the usual speed count as
+they are: undisturbed medians vary by 2 % and their ratios to the reference by 1.9 %, so that dividing gains nothing.
+Where too few did, there is more measuring, and at last each is divided by how much slower the reference was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from archlang.device.reference import Speeds, usual
+from archlang.device.transport import Sampled, Settings, Transport
+
+PROCESSES = 3
+"""Of the candidate, in one attempt."""
+
+NOISY = 0.10
+"""IQR / median above which a result is called noisy."""
+
+AGAIN = 0.25
+"""IQR / median above which a model is measured again."""
+
+ATTEMPTS = 3
+
+CALM = 1.06
+"""How many times its usual time the reference may take. Undisturbed processes differ by up to 4.5 %."""
+
+LEAST_CALM = 2
+"""Processes that must have met the usual speed."""
+
+REFERENCE_SECS = 0.1
+
+WELL_KNOWN = 6
+"""Measurements of the reference after which the usual speed of a device is known."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Quantiles of samples, by linear interpolation between order statistics. iqr: third minus first quartile."""
+
+    median: float
+    p10: float
+    p90: float
+    iqr: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Statistics:
+        p10, p25, middle, p75, p90 = np.percentile(samples, (10, 25, 50, 75, 90)).tolist()
+        return cls(middle, p10, p90, p75 - p25)
+
+    @property
+    def spread(self) -> float:
+        """IQR / median, the measure of noise; 0 where both are 0."""
+        return self.iqr / self.median if self.median else 0.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One process of the candidate. around_ms: medians of the reference before and after it; none without one."""
+
+    attempt: int
+    sampled: Sampled
+    around_ms: tuple[float, ...] = ()
+
+    @cached_property
+    def median_ms(self) -> float:
+        return median(self.sampled.samples_ms)
+
+    @cached_property
+    def spread(self) -> float:
+        return Statistics.of(self.sampled.samples_ms).spread
+
+    @property
+    def ratio(self) -> float | None:
+        """To the reference, which is taken to have changed evenly between its two measurements."""
+        return self.median_ms / fmean(self.around_ms) if self.around_ms else None
+
+    def slowdown(self, usual_ms: float) -> float:
+        """How many times slower than usual the device was; 1 without a reference."""
+        return fmean(self.around_ms) / usual_ms if self.around_ms else 1.0
+
+    def is_calm(self, usual_ms: float) -> bool:
+        return self.spread <= AGAIN and all(ms <= CALM * usual_ms for ms in self.around_ms)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A latency, of the turns that count: all of them, where too few met the usual speed. corrected: each is divided by
+    its slowdown. usual_ms: of the reference; 0 without one."""
+
+    turns: tuple[Turn, ...]
+    corrected: bool
+    usual_ms: float
+
+    @classmethod
+    def of(cls, turns: Sequence[Turn], usual_ms: float, least: int = LEAST_CALM) -> Reading:
+        """Those count that met the usual speed by the reference, and by the fastest of them: a slow moment may lie
+        between two measurements of the reference. least: how many are enough."""
+        calm = [turn for turn in turns if turn.is_calm(usual_ms)]
+        fastest = min((turn.median_ms for turn in calm), default=0.0)
+        counting = tuple(turn for turn in calm if turn.median_ms <= CALM * fastest)
+        if len(counting) >= least:
+            return cls(counting, False, usual_ms)
+        return cls(tuple(turns), bool(turns[0].around_ms), usual_ms)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        by = {id(turn): turn.slowdown(self.usual_ms) if self.corrected else 1.0 for turn in self.turns}
+        return Statistics.of([ms / by[id(turn)] for turn in self.turns for ms in turn.sampled.samples_ms])
+
+    @property
+    def ratio(self) -> float | None:
+        """To the reference: the median over the processes."""
+        ratios = [turn.ratio for turn in self.turns if turn.ratio is not None]
+        return median(ratios) if ratios else None
+
+    @property
+    def acceptable(self) -> bool:
+        return not self.corrected and self.statistics.spread <= AGAIN
+
+    @property
+    def noisy(self) -> bool:
+        return self.corrected or self.statistics.spread > NOISY
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out. turns: all of them, in their order; reading: of all attempts together. references_ms: medians of
+    each process of the reference."""
+
+    turns: tuple[Turn, ...]
+    reading: Reading
+    references_ms: tuple[float, ...]
+
+    @property
+    def attempts(self) -> int:
+        return self.turns[-1].attempt
+
+
+Told = Callable[[int], None]
+"""Is called after each process, with how many have ended."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, and how. settings: for all processes of an attempt together. reference: the file. speeds: what
+    the reference took before."""
+
+    model: Path
+    settings: Settings
+    processes: int = PROCESSES
+    reference: Path | None = None
+    speeds: Speeds | None = None
+    told: Told = lambda done: None
+
+    @property
+    def share(self) -> Settings:
+        """What one process has to do of it; each warms up anew."""
+        settings = self.settings
+        runs, seconds = -(-settings.runs // self.processes), settings.min_secs / self.processes
+        return replace(settings, runs=runs, min_secs=seconds, profile=False)
+
+    @property
+    def reference_share(self) -> Settings:
+        seconds = min(REFERENCE_SECS, self.share.min_secs)
+        return replace(self.share, min_secs=seconds, warmup_secs=min(self.share.warmup_secs, seconds / 2))
+
+
+def measure(way: Transport, plan: Plan) -> Measured:
+    """Attempts until what they give together is acceptable, `ATTEMPTS` at most. Raises as `Transport.run` does."""
+    run = _Run(way, plan)
+    for attempt in range(1, ATTEMPTS + 1):
+        run.turns(attempt)
+        reading = Reading.of(run.done, run.usual_ms, min(LEAST_CALM, plan.processes))
+        if reading.acceptable:
+            break
+    if plan.speeds is not None:
+        plan.speeds.add(run.references_ms)
+    return Measured(tuple(run.done), reading, tuple(run.references_ms))
+
+
+class _Run:
+    """The measurement as it goes on."""
+
+    def __init__(self, way: Transport, plan: Plan) -> None:
+        self.way, self.plan = way, plan
+        self.before = [ms for _, ms in plan.speeds.known()] if plan.speeds is not None else []
+        self.references_ms: list[float] = []
+        self.done: list[Turn] = []
+        self._count = 0
+
+    @property
+    def usual_ms(self) -> float:
+        return usual([*self.before, *self.references_ms]) if self.references_ms else 0.0
+
+    def turns(self, attempt: int) -> None:
+        if not self.references_ms:
+            self._first_references()
+        for _ in range(self.plan.processes):
+            profile = self.plan.settings.profile and not self.done
+            sampled = self._process(self.plan.model, replace(self.plan.share, profile=profile))
+            before = self.references_ms[-1:]
+            self._reference()
+            self.done.append(Turn(attempt, sampled, (*before, *self.references_ms[-1:]) if before else ()))
+
+    def _first_references(self) -> None:
+        """One; several on a device whose usual speed is hardly known yet: one of them may meet it."""
+        unknown = self.plan.speeds is not None and len(self.before) < WELL_KNOWN
+        for _ in range(WELL_KNOWN if unknown else 1):
+            self._reference()
+
+    def _reference(self) -> None:
+        if self.plan.reference is not None:
+            sampled = self._process(self.plan.reference, self.plan.reference_share)
+            self.references_ms.append(median(sampled.samples_ms))
+
+    def _process(self, model: Path, settings: Settings) -> Sampled:
+        sampled = self.way.run(model, settings)
+        self._count += 1
+        self.plan.told(self._count)
+        return sampled
