@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -39,10 +41,23 @@ def build_model(source: KerasSource, weights: Mapping[str, Any] | None = None, *
     there are none. arguments: of the building function (`auxiliary=True`).
     """
     scope = _run(source.text, f"<generated {source.build}>")
-    model: keras.Model = scope[source.build](**arguments)
+    with _room_for_deep_networks():
+        model: keras.Model = scope[source.build](**arguments)
     if weights is not None and "load_weights" in scope:
         scope["load_weights"](model, weights)
     return model
+
+
+@contextmanager
+def _room_for_deep_networks() -> Iterator[None]:
+    """Keras goes from the outputs to the inputs by recursion, two calls a layer: a thousand layers need more than the
+    usual 1,000."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 20_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _run(text: str, file: str) -> dict[str, Any]:
