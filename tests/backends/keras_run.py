@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,9 +87,7 @@ def forget() -> None:
 
     keras.backend.clear_session()
     if os.environ["KERAS_BACKEND"] == "jax":
-        from jax import clear_caches
-
-        clear_caches()  # type: ignore[no-untyped-call]
+        import_module("jax").clear_caches()
 
 
 def _without_chance(model: Any) -> None:
