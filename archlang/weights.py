@@ -201,7 +201,11 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(path))
+        found = dict(load_file(path))
+        # Where ml_dtypes was imported, numpy has a bfloat16, which few operations know.
+        return {
+            name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array for name, array in found.items()
+        }
     except (TypeError, AttributeError):  # numpy has no floats of eight bits, nor bfloat16: half a float32's bits
         return _load_bfloat16(path)
     except (SafetensorError, ValueError, KeyError, OSError, MemoryError) as error:

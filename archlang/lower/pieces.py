@@ -18,10 +18,12 @@ from archlang.ir.graph import Graph
 from archlang.ir.types import TensorType
 from archlang.lower.body import Body
 from archlang.lower.depth import deep
+from archlang.lower.module import Module
 from archlang.lower.nets import begun
 from archlang.lower.region import Region, standalone
 from archlang.lower.session import Decision, Defaults, Memo, Session
 from archlang.lower.values import NetValue, Scope, Tensor, Value
+from archlang.source import Span
 from archlang.syntax import tree
 
 Choose = Callable[[Decision], int]
@@ -32,11 +34,15 @@ _OPEN = (tree.Table, tree.For, tree.If, tree.Stage)
 
 @dataclass(frozen=True)
 class Part:
-    """What is still to be elaborated. In the same state, parts with equal keys do the same. names: that it mentions."""
+    """What is still to be elaborated. In the same state, parts with equal keys do the same. names: that it mentions.
+
+    prefix: of the modules that it makes.
+    """
 
     key: Any
     run: Callable[[], None] = field(compare=False)
     names: frozenset[str] = field(compare=False)
+    prefix: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class State:
     """Where a net stands between two pieces.
 
     types: of the tensors that later parts may need; they are numbered from 0. names: those that later parts mention.
-    kinds: the types of their values, since 1 is equal to true. body: what goes on from here.
+    kinds: the types of their values, since 1 is equal to true. claimed: modules that the source gives a name.
+    body: what goes on from here.
     """
 
     body: PieceBody
@@ -55,6 +62,7 @@ class State:
     defaults: Defaults
     names: tuple[tuple[str, Value], ...]
     kinds: tuple[type, ...]
+    claimed: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,13 @@ class PieceBody(Body):
 
     tail = False
 
+    def __init__(
+        self, session: Session, scope: Scope | Module, defaults: Defaults, inputs: Sequence[TensorType]
+    ) -> None:
+        super().__init__(session, scope, defaults, inputs)
+        self.free: set[str] = set()
+        self.claimed: set[str] = set()
+
     def open(self, net: NetValue) -> State:
         """The state before the first statement."""
         assert isinstance(self.scope, Scope)
@@ -131,7 +146,7 @@ class PieceBody(Body):
         self.session = session
         self._enter(state)
         part, *rest = state.agenda
-        self.pushed, self.mentioned, self.tail = [], part.names, True
+        self.pushed, self.mentioned, self.prefix, self.tail = [], part.names, part.prefix, True
         part.run()
         agenda = (*self.pushed, *rest)
         if not agenda:
@@ -146,7 +161,8 @@ class PieceBody(Body):
         self.own.names.update(state.names)
         self.types, self.inputs, self.steps = list(state.types), len(state.types), []
         self.flow, self.outputs, self.defaults = state.flow, list(state.outputs), state.defaults
-        self.prefix, self.counts, self.names, self.scopes = "", {}, set(), {}
+        self.counts, self.names, self.scopes = {}, set(state.claimed), {}
+        self.free, self.claimed = set(), set(state.claimed)
         self.residuals = self.residual = self.ops = 0
         self.locals, self.aux, self.expectations = {}, [], []
         self.repeat, self.deciding, self.mentions = "", "", ()
@@ -177,7 +193,21 @@ class PieceBody(Body):
             self.defaults,
             tuple(kept.items()),
             tuple(map(type, kept.values())),
+            frozenset(self.claimed),
         )
+
+    # names: those that nobody gave are numbered anew in every piece, and never in the way of another
+
+    def fresh(self, kind: str) -> str:
+        name = super().fresh(kind)
+        self.free.add(name)
+        return name
+
+    def _claim(self, name: str, span: Span) -> str:
+        path = super()._claim(name, span)
+        if name not in self.free and not name.isdigit():
+            self.claimed.add(path)
+        return path
 
     # what becomes a part of its own
 
@@ -188,11 +218,11 @@ class PieceBody(Body):
             super().suite(suite)
 
     def _push_suite(self, suite: tree.Suite) -> None:
-        self.pushed += [Part(id(stmt), partial(self.stmt, stmt), _names(stmt)) for stmt in suite.body]
+        self.pushed += [Part(id(stmt), partial(self.stmt, stmt), _names(stmt), self.prefix) for stmt in suite.body]
 
     def rest(self, parts: Iterable[tuple[Any, Callable[[], None]]]) -> None:
         if self.tail:
-            self.pushed += [Part(key, run, self.mentioned) for key, run in parts]
+            self.pushed += [Part(key, run, self.mentioned, self.prefix) for key, run in parts]
         else:
             super().rest(parts)
 

@@ -121,6 +121,14 @@ def test_walks_through_random_spaces(text: str) -> None:
     agree(found, [{}, *sampled(found, 8)])
 
 
+def test_a_name_that_is_given_twice_under_some_picks() -> None:
+    lines = "w = {0, 1}\n  if w: relu as z\n  conv(3, 1) as y\n  stage tail:\n    conv(3, {1, 3}) as y\n  relu as z\n"
+    found = space(f"net A:\n  input 3x8x8\n  {lines}")
+    named, _ = found.canonical({})
+    assert (walked(found, {named: 1}), outcome(found, {named: 1})) == ("E0203", "E0203")
+    agree(found, [{named: 0}, {named: 1}])
+
+
 def test_a_pick_that_is_not_there() -> None:
     found = space("net A:\n  input 3x8x8\n  conv({4, 8}, 3)\n")
     (key,) = found.canonical({})
