@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from archlang.collector import paused
-from archlang.cost import NetCost, cost
+from archlang.cost import cost
 from archlang.errors import ArchError, Diagnostic, fail
 from archlang.lower import Lowered, Memo, Module, NetValue, Session, lower, metrics
 from archlang.lower.body import Body
@@ -15,6 +15,7 @@ from archlang.lower.names import check_module
 from archlang.lower.nets import names_of, net_named, required
 from archlang.lower.session import LIMITS, MAX_STEPS, Defaults
 from archlang.lower.values import Scope
+from archlang.ops.base import Cost
 from archlang.search.space import Space, search_of
 from archlang.spec import Spec, module_of, net_of, split
 from archlang.syntax import tree
@@ -27,7 +28,7 @@ class Report:
     of their elaboration."""
 
     errors: tuple[Diagnostic, ...] = ()
-    nets: list[tuple[str, NetCost]] = field(default_factory=list)
+    nets: list[tuple[str, Cost]] = field(default_factory=list)
     spaces: list[Space] = field(default_factory=list)
     steps: int = 0
 
@@ -119,7 +120,7 @@ def _check_net(net: NetValue, name: str, memo: Memo, report: Report) -> None:
         return
     if not net.args and not net.overrides:
         _expectations(lowered, net.module, report)
-    report.nets.append((name, cost(lowered.graph)))
+    report.nets.append((name, cost(lowered.graph).total))
 
 
 def _lowered(net: NetValue, memo: Memo, report: Report) -> Lowered:

@@ -55,7 +55,7 @@ def _checked(specs: Sequence[str]) -> list[Report]:
 
 def document(reports: Sequence[Report]) -> dict[str, Any]:
     """The document of `--json`; `decisions` and `log10_size` are those of the first space."""
-    nets = [(name, cost.total) for report in reports for name, cost in report.nets]
+    nets = [pair for report in reports for pair in report.nets]
     spaces = [
         {
             "name": space.name,
@@ -76,8 +76,8 @@ def document(reports: Sequence[Report]) -> dict[str, Any]:
 
 def _print_reports(reports: Sequence[Report], errors: Sequence[Diagnostic]) -> None:
     for report in (report for report in reports if report.ok):
-        for name, cost in report.nets:
-            click.echo(f"ok  {name}: {cost.total.params:,} parameters, {cost.total.macs:,} MACs")
+        for name, total in report.nets:
+            click.echo(f"ok  {name}: {total.params:,} parameters, {total.macs:,} MACs")
         for space in report.spaces:
             size = "too large to be counted" if space.log10_size is None else f"10^{space.log10_size:.1f} networks"
             fits = "every combination fits" if space.proved else "not proved that every combination fits"

@@ -27,7 +27,7 @@ PUBLISHED = {
 def test_every_net_of_it_checks() -> None:
     report = check(str(PATH))
     assert report.errors == ()
-    assert {name: cost.total.params for name, cost in report.nets if name in PUBLISHED} == PUBLISHED
+    assert {name: total.params for name, total in report.nets if name in PUBLISHED} == PUBLISHED
     assert {space.name: (space.decisions, space.proved) for space in report.spaces} == {
         "OFA": (28, True),
         "NB": (6, True),
