@@ -60,7 +60,7 @@ def errors_of(found: Cells, count: int, seed: int) -> tuple[np.ndarray, np.ndarr
     return answers[:, 0], truth, (answers[:, 1] <= truth) & (truth <= answers[:, 2])
 
 
-def test_the_network_around_the_cell_is_that_of_the_paper() -> None:
+def test_the_network_around_the_cell_is_that_of_the_benchmark() -> None:
     """The largest and the smallest network of arXiv:2001.00326: 1.53 M parameters and 220.1 M MACs, 0.073 M and 7.8."""
     space, keys = nasbench_space()
     sizes = [cost(space.graph(dict.fromkeys(keys, operation))).total for operation in (3, 1)]
