@@ -79,7 +79,7 @@ class Steps(Expressions):
                 return name
 
     def _path(self, name: str) -> str:
-        return self.prefix.replace("!", "") + name
+        return self.prefix.replace("!", "") + name if self.prefix else name
 
     def _claim(self, name: str, span: Span) -> str:
         path = self._path(name)

@@ -1,0 +1,38 @@
+"""The cycle collector is paused, and goes on as it was."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from archlang.collector import paused
+
+
+@paused()
+def deep(levels: int) -> list[bool]:
+    """Whether the collector is on, before and after calling itself."""
+    before = gc.isenabled()
+    return [before, *(deep(levels - 1) if levels else []), gc.isenabled()]
+
+
+def test_it_goes_on_after_the_outermost_pause() -> None:
+    assert gc.isenabled()
+    assert deep(2) == [False] * 6
+    assert gc.isenabled()
+
+
+def test_it_goes_on_after_an_error() -> None:
+    with pytest.raises(RecursionError), paused():
+        deep(100_000)
+    assert gc.isenabled()
+
+
+def test_it_stays_off_where_it_was_off() -> None:
+    gc.disable()
+    try:
+        with paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
