@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# The same programs at every run, for `make test`: whether a change is right must not hang on what was drawn that day.
+# `make test-all` draws new ones.
+settings.register_profile("fixed", derandomize=True, database=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,15 +31,19 @@ FLOATS = frozenset({"DEQUANTIZE", "LOCAL_RESPONSE_NORMALIZATION", "RSQRT", "SQUA
 BOUNDS: dict[tuple[str, str, str], int] = {}
 """Steps by which kernels may be off, where it is not one: operator, type, kernels.
 
-LOGISTIC, TANH and SOFTMAX of sixteen bits are read from a table and interpolated. The optimized bilinear resize has
-coordinates in float32, where the specification has them in 1 / 1024 of a pixel.
+LOGISTIC and TANH of sixteen bits are read from a table and interpolated. The optimized bilinear resize has coordinates
+in float32, where the specification has them in 1 / 1024 of a pixel.
 """
 for _kernels in ("builtin", "reference"):
-    BOUNDS |= {(name, "int16", _kernels): 4 for name in ("LOGISTIC", "TANH", "SOFTMAX")}
+    BOUNDS |= {(name, "int16", _kernels): 4 for name in ("LOGISTIC", "TANH")}
 BOUNDS["RESIZE_BILINEAR", "int8", "builtin"] = 4
 
 
 def bound(op: FileOperator, output: FileTensor, kernels: str) -> int:
+    if op.name == "SOFTMAX" and output.dtype == np.int16:
+        # The kernels' table of powers ends at exp(-10), 1.5 steps, which it holds as 2: each channel that is far below
+        # the largest adds up to two steps to the sum. Over 2 to 256 channels that is what was found at the most.
+        return max(2, 2 * (output.shape[-1] - 1))
     return BOUNDS.get((op.name, output.dtype.name, kernels), 1)
 
 
