@@ -7,9 +7,8 @@ elaborated once; a candidate is a walk through it, and its costs are a sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 
 from archlang.cost import cost
 from archlang.errors import ArchError
@@ -18,15 +17,18 @@ from archlang.lower import Decision, Memo, NetValue
 from archlang.lower.pieces import Piece, Pieces, State
 from archlang.lower.region import Region, Step
 from archlang.lower.values import Value
+from archlang.records import record
 
 Choose = Callable[[Decision], int]
 
 Measure = Callable[[Graph], tuple[float, ...]]
 """What is known of a piece's network: numbers that add up over the pieces."""
 
+AMOUNTS = ("params", "macs", "flops")
+
 
 def static(graph: Graph) -> tuple[float, ...]:
-    """Parameters, MACs and FLOPs."""
+    """`AMOUNTS` of the network."""
     total = cost(graph).total
     return total.params, total.macs, total.flops
 
@@ -46,7 +48,7 @@ class _Leaf:
 
     __slots__ = ("amounts", "content", "next")
 
-    def __init__(self, amounts: tuple[float, ...], content: int, next: _Entry | None) -> None:
+    def __init__(self, amounts: tuple[float, ...], content: bytes, next: _Entry | None) -> None:
         self.amounts, self.content, self.next = amounts, content, next
 
 
@@ -72,16 +74,16 @@ class _Entry:
         self.node: _Node = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Walk:
     """A candidate. trace: its active decisions, in the order in which they are read. amounts: of `Measure`, summed.
 
-    content: equal only for equal networks. (Equal networks may differ in it, where their source is cut differently.)
+    digest: equal only for equal networks. (Equal networks may differ in it, where their source is cut differently.)
     """
 
     trace: dict[str, int]
-    amounts: tuple[float, ...]
-    content: tuple[int, ...]
+    amounts: dict[str, float]
+    digest: str
 
 
 MAX_PIECES = 100_000
@@ -91,15 +93,22 @@ MAX_PIECES = 100_000
 class Diagram:
     """The candidates of a net. Decisions are noted in `memo`."""
 
-    def __init__(self, net: NetValue, args: Mapping[str, Value], memo: Memo, measure: Measure = static) -> None:
-        self._pieces, self._memo, self._measure = Pieces(net, args, memo), memo, measure
-        self._contents: dict[Any, int] = {}
+    def __init__(
+        self,
+        net: NetValue,
+        args: Mapping[str, Value],
+        memo: Memo,
+        measure: Measure = static,
+        names: Sequence[str] = AMOUNTS,
+    ) -> None:
+        """names: of the numbers that `measure` gives."""
+        self._pieces, self._memo, self._measure, self._names = Pieces(net, args, memo), memo, measure, tuple(names)
         self._forget()
 
     def _forget(self) -> None:
         self._start = _Entry(None)
         self._entries: dict[State, _Entry] = {}
-        self._regions: dict[int, tuple[Region, int]] = {}
+        self._regions: dict[int, tuple[Region, bytes]] = {}
         self._leaves = 0
 
     def walk(self, picks: Mapping[str, int], choose: Choose = lambda decision: 0) -> Walk:
@@ -111,7 +120,7 @@ class Diagram:
             self._forget()
         trace: dict[str, int] = {}
         amounts: list[tuple[float, ...]] = []
-        contents: list[int] = []
+        contents: list[bytes] = []
         entry: _Entry | None = self._start
         while entry is not None:
             node = entry.node
@@ -125,7 +134,8 @@ class Diagram:
             amounts.append(node.amounts)
             contents.append(node.content)
             entry = node.next
-        return Walk(trace, tuple(map(sum, zip(*amounts[1:], strict=True))), tuple(contents))
+        sums = map(sum, zip(*amounts[1:], strict=True))
+        return Walk(trace, dict(zip(self._names, sums, strict=True)), _digest(contents))
 
     def _taken(self, fork: _Fork, picks: Mapping[str, int], trace: dict[str, int], choose: Choose) -> _Node:
         key = fork.key
@@ -156,7 +166,7 @@ class Diagram:
     def _leaf(self, piece: Piece) -> _Leaf:
         following = None if piece.after is None else self._entries.setdefault(piece.after, _Entry(piece.after))
         if piece.region is None:
-            return _Leaf((), 0, following)
+            return _Leaf((), b"", following)
         self._leaves += 1
         return _Leaf(self._measure(piece.graph), self._content(piece.region), following)
 
@@ -174,19 +184,24 @@ class Diagram:
             place = (node, reads.pop(node.key))
         _put(place, leaf)
 
-    def _content(self, region: Region) -> int:
-        """A number that is equal for regions with equal ops."""
+    def _content(self, region: Region) -> bytes:
+        """Eight bytes that are equal for regions with equal ops, in every process, and for no others that are met."""
         known = self._regions.get(id(region))
         if known is not None:
             return known[1]
-        steps = tuple(
+        steps = [
             (step.op if isinstance(step, Step) else self._content(step.region), step.inputs, step.residual)
             for step in region.steps
-        )
-        aux = tuple(value for _, value in region.aux)
-        number = self._contents.setdefault((steps, region.outputs, aux, region.residuals), len(self._contents))
-        self._regions[id(region)] = (region, number)  # kept, so that its identity stays its own
-        return number
+        ]
+        aux = [value for _, value in region.aux]
+        text = repr((steps, region.outputs, aux, region.residuals))
+        content = blake2b(text.encode(), digest_size=8).digest()
+        self._regions[id(region)] = (region, content)  # kept, so that its identity stays its own
+        return content
+
+
+def _digest(contents: Sequence[bytes]) -> str:
+    return blake2b(b"".join(contents), digest_size=16).hexdigest()
 
 
 def _at(place: tuple[_Entry | _Fork, int]) -> _Node:

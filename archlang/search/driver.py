@@ -12,6 +12,7 @@ from typing import Any
 
 from archlang.errors import fail
 from archlang.search import pool as pools
+from archlang.search.bundle import Bundle
 from archlang.search.evaluators import Evaluator
 from archlang.search.front import Front
 from archlang.search.objective import Objective
@@ -33,7 +34,7 @@ class Plan:
     """A search to be run in `folder`.
 
     objective: in metrics that the evaluator gives. timeout_secs: for one candidate, where it has its own process.
-    command: the search as it was called, for the winners' headers.
+    command: the search as it was called, for the winners' headers. bundle: the files that the search was read from.
     """
 
     space: Space
@@ -47,6 +48,7 @@ class Plan:
     timeout_secs: float = 900.0
     command: str = "archlang search"
     device: str = ""
+    bundle: Bundle | None = None
 
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed."""
@@ -56,6 +58,16 @@ class Plan:
             "strategy": repr(self.strategy),
             "evaluator": self.evaluator.identity(),
             "objective": repr(replace(self.objective, reward=None)),
+        }
+
+    def description(self) -> dict[str, Any]:
+        """What a report tells of the run, and how it reads the space again."""
+        return {
+            "goals": self.objective.as_json(),
+            "bundle": None if self.bundle is None else self.bundle.as_json(),
+            "name": self.space.name,
+            "device": self.device,
+            "workers": self.workers,
         }
 
 
@@ -139,7 +151,8 @@ def _begin(plan: Plan, store: Store, resume: bool) -> int:
     facts = store.facts()
     if not facts:
         window = 1 if plan.workers == 1 else 2 * plan.workers
-        store.describe({**identity, "window": window, "trials": plan.trials, "command": plan.command})
+        facts = {**plan.description(), **identity, "window": window}
+        store.describe({**facts, "trials": plan.trials, "command": plan.command})
         store.log("started", plan.command)
         return window
     changed = [key for key, value in identity.items() if facts.get(key) != value]
@@ -163,9 +176,11 @@ class _Search:
 
     def __init__(self, plan: Plan, store: Store, window: int, progress: Callable[[Progress], None]) -> None:
         self.plan, self.store, self.window, self.report = plan, store, window, progress
-        self.proposer = Proposer(plan.space, plan.objective, plan.strategy, plan.seed)
+        self.proposer = Proposer(plan.space, plan.objective, plan.strategy, plan.seed, plan.evaluator.isolated)
         self.front = Front(lambda trial: plan.objective.point(trial.metrics))
         self.trials: dict[int, Trial] = {}
+        self.begun: set[int] = set()
+        self.at_once = False
         self.counts: Counter[Status] = Counter()
         self.history: list[Trial] = []
         self.seen_to = 0
@@ -184,6 +199,7 @@ class _Search:
             if self._unfinished():
                 self.report(self._progress())
                 pool = self._pool()
+                self.at_once = pool.at_once
                 self.started = time.monotonic()
                 self._loop(pool)
         except KeyboardInterrupt:
@@ -204,8 +220,9 @@ class _Search:
         """Take over what an earlier session has written down."""
         for trial in self.store.trials():
             self._keep(trial)
-            if trial.status is Status.DONE:
+            if trial.status is Status.DONE and trial.whole:
                 self.front.add(trial)
+        self.begun = {trial.id for trial in self._running()}
         self.proposer.remember(self.trials.values())
 
     def _keep(self, trial: Trial) -> None:
@@ -253,12 +270,20 @@ class _Search:
                 self.exhausted = True
                 self.store.log("exhausted", f"nothing new after {id - 1} trials")
                 return None
-            self.store.begin(proposed.trial)
             self._keep(proposed.trial)
-            if proposed.candidate is not None:
+            if proposed.candidate is None:
+                self.store.add(proposed.trial)
+                self._tell(proposed.trial)
+            else:
+                self._begin(proposed.trial)
                 return proposed.candidate
-            self._tell(proposed.trial)
         return None
+
+    def _begin(self, trial: Trial) -> None:
+        """Write down that it is being evaluated, unless it will be written whole in a moment."""
+        if not self.at_once:
+            self.store.add(trial)
+            self.begun.add(trial.id)
 
     def _see(self, last: int) -> bool:
         """Whether all trials up to `last` have finished; then the history reaches to there."""
@@ -273,7 +298,6 @@ class _Search:
 
     def _record(self, finished: Finished) -> None:
         outcome = finished.outcome
-        self.store.finish(finished.trial, outcome, finished.seconds)
         if finished.died:
             self.store.log("worker", f"trial {finished.trial}: the worker {finished.died}")
         trial = replace(
@@ -283,8 +307,12 @@ class _Search:
             reason=outcome.reason,
             seconds=finished.seconds,
         )
+        if trial.id in self.begun:
+            self.store.finish(trial.id, outcome, trial.seconds)
+        else:
+            self.store.add(trial)
         self._keep(trial)
-        if trial.status is Status.DONE:
+        if trial.status is Status.DONE and trial.whole:
             self.front_changed |= self.front.add(trial)
         self._tell(trial)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from archlang.errors import fail, nearest
 from archlang.search.front import Point, crowding, ranks
-from archlang.search.trial import Metrics
+from archlang.search.trial import Candidate, Metrics
 
 Reward = Callable[[Metrics], float]
 
@@ -62,11 +62,22 @@ class Objective:
         """The first constraint that the metrics known so far break."""
         return next((constraint for constraint in self.require if not constraint.holds(metrics)), None)
 
+    def broken_at_once(self, candidate: Candidate) -> Constraint | None:
+        """The first constraint that the network alone breaks. Peak memory needs the graph, and comes last."""
+        broken = self.broken(candidate.amounts)
+        wanted = broken is None and any(constraint.metric == "peak_memory" for constraint in self.require)
+        return self.broken(candidate.static) if wanted else broken
+
     def point(self, metrics: Metrics) -> Point:
         """The objectives, all to be large."""
         if not self.axes:
             return (self._reward(metrics),)
         return (*(metrics[name] for name in self.maximize), *(-metrics[name] for name in self.minimize))
+
+    def needs(self, metric: str) -> bool:
+        """Whether the metric is asked for. A reward that does not say what it reads may read everything."""
+        read = self.reward is not None and metric in getattr(self.reward, "names", (metric,))
+        return read or metric in self.axes or any(constraint.metric == metric for constraint in self.require)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -85,6 +96,17 @@ class Objective:
             c / (1 + c) - level if math.isfinite(c) else 1.0 - level
             for c, level in zip(_spread(points, levels), levels, strict=True)
         ]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a run's database keeps of it: all but the reward, which is a function."""
+        require = [[constraint.metric, constraint.op, constraint.limit] for constraint in self.require]
+        return {"require": require, "maximize": list(self.maximize), "minimize": list(self.minimize)}
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> Objective:
+        """What `as_json` gave, without a reward."""
+        require = tuple(Constraint(*each) for each in kept.get("require", ()))
+        return cls(require, tuple(kept.get("maximize", ())), tuple(kept.get("minimize", ())))
 
     def best(self, front: Sequence[Metrics]) -> int:
         """Which of the front is best: by the reward, else by the objective that is named first."""

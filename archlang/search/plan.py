@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def plan_of(spec: SearchSpec, options: Options) -> tuple[Plan, list[str]]:
     evaluator = _evaluator(spec, options, folder)
     wanted = Objective(tuple(Constraint(*each) for each in spec.require), spec.maximize, spec.minimize, spec.reward)
     objective, notes = restricted(wanted, evaluator.metrics, evaluator.name)
+    if isinstance(evaluator, CostEvaluator):
+        evaluator = replace(evaluator, peak_memory=objective.needs("peak_memory"))
     plan = Plan(
         space=spec.space,
         objective=objective,
@@ -67,6 +69,7 @@ def plan_of(spec: SearchSpec, options: Options) -> tuple[Plan, list[str]]:
         timeout_secs=options.timeout_secs,
         command=options.command,
         device=_device(spec, options) if "latency" in evaluator.metrics else "",
+        bundle=spec.bundle,
     )
     return plan, notes
 

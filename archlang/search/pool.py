@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,9 +37,10 @@ class Ready:
 
 
 class Pool(Protocol):
-    """A place for `capacity` candidates at once."""
+    """A place for `capacity` candidates at once. at_once: evaluated when they are submitted, before anything else."""
 
     capacity: int
+    at_once: bool
 
     def submit(self, candidate: Candidate) -> None:
         """Begin an evaluation. There must be room."""
@@ -58,6 +59,7 @@ class Inline:
     """Evaluates in this process, at `submit`."""
 
     capacity = 1
+    at_once = True
 
     def __init__(self, evaluator: Evaluator, objective: Objective) -> None:
         self._evaluate, self._objective = evaluator.prepare(), objective
@@ -82,6 +84,8 @@ class Workers:
     One that crashes, or takes longer than `timeout_secs` for a candidate, is replaced.
     """
 
+    at_once = False
+
     def __init__(self, evaluator: Evaluator, objective: Objective, count: int, timeout_secs: float, log: Path) -> None:
         self.capacity = count
         # A reward is a function of this process, and only the constraints are needed there.
@@ -91,8 +95,7 @@ class Workers:
         self._queue: deque[Candidate] = deque()
 
     def submit(self, candidate: Candidate) -> None:
-        # The scopes hold values of the language that cannot be pickled; only the numbers matter there.
-        self._queue.append(replace(candidate, graph=replace(candidate.graph, scopes={})))
+        self._queue.append(candidate.shipped())
         self._hand_out()
 
     def wait(self) -> list[Finished]:

@@ -1,14 +1,14 @@
-"""The next candidate: new, and within the constraints that a graph alone tells."""
+"""The next candidate: new, and within the constraints that are known before its network is built."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 
 from archlang.errors import ArchError
-from archlang.search.evaluators.cost import static_metrics
 from archlang.search.objective import Objective
 from archlang.search.strategies import Strategy
 from archlang.search.trial import Candidate, Picks, Proposal, Space, Status, Trial, key_of
@@ -30,25 +30,30 @@ class Proposed:
 
 def candidate_of(space: Space, trial: Trial) -> Candidate:
     """The network of a trial that was proposed before."""
-    graph = space.graph(trial.picks)
-    return Candidate(trial.id, graph, static_metrics(graph))
+    sketch = space.sketch(trial.picks)
+    return Candidate(trial.id, partial(space.graph, trial.picks), sketch.amounts, trial.fidelity, trial.parent)
 
 
 class Proposer:
     """Asks the strategy until a proposal is new. What it does for a trial follows from the seed, the trial's number,
-    the history and the trials before it, and from nothing else."""
+    the history and the trials before it, and from nothing else.
 
-    def __init__(self, space: Space, objective: Objective, strategy: Strategy, seed: int) -> None:
+    exact: networks are told apart by the digests of their graphs, for evaluations that are worth building a graph. Else
+    by their sketches: equal networks that come from parts which the source cuts differently may both be tried.
+    """
+
+    def __init__(self, space: Space, objective: Objective, strategy: Strategy, seed: int, exact: bool = True) -> None:
         self._space, self._objective, self._strategy, self._seed = space, objective, strategy, seed
-        self._keys: set[str] = set()
-        self._digests: set[str] = set()
+        self._exact = exact
+        self._keys: set[tuple[str, float]] = set()
+        self._digests: set[tuple[str, float]] = set()
 
     def remember(self, trials: Iterable[Trial]) -> None:
         """These are not to be proposed again."""
         for trial in trials:
-            self._keys.add(trial.key)
+            self._keys.add((trial.key, trial.fidelity))
             if trial.digest is not None:
-                self._digests.add(trial.digest)
+                self._digests.add((trial.digest, trial.fidelity))
 
     def propose(self, id: int, history: Sequence[Trial]) -> Proposed | None:
         """Trial `id`; None where `ATTEMPTS` proposals in a row were known, or broke a constraint."""
@@ -73,32 +78,40 @@ class Proposer:
 
     def _judged(self, id: int, proposal: Proposal, passed_over: Counter[str]) -> Proposed | None:
         """The proposal as a trial, unless it is passed over."""
-        picks = proposal.picks
+        picks, fidelity = proposal.picks, proposal.fidelity
         try:
             picks = self._space.canonical(picks)
-            if key_of(picks) in self._keys:
+            if (key_of(picks), fidelity) in self._keys:
                 passed_over["known"] += 1
                 return None
-            graph = self._space.graph(picks)
+            sketch = self._space.sketch(picks)
+            candidate = Candidate(id, partial(self._space.graph, picks), sketch.amounts, fidelity, proposal.parent)
+            digest = candidate.graph.digest if self._exact else sketch.digest
         except ArchError as error:
-            return None if key_of(picks) in self._keys else self._misfit(id, picks, proposal, error, passed_over)
-        digest = graph.digest
-        if digest in self._digests:
+            known = (key_of(picks), fidelity) in self._keys
+            return None if known else self._misfit(id, picks, proposal, error, passed_over)
+        if (digest, fidelity) in self._digests:
             passed_over["known"] += 1
             return None
-        static = static_metrics(graph)
-        if (broken := self._objective.broken(static)) is not None:
+        if (broken := self._objective.broken_at_once(candidate)) is not None:
             passed_over[str(broken)] += 1
             return None
-        trial = Trial(id, picks, digest, proposal.parent, proposal.story, passed_over=dict(passed_over))
-        return Proposed(trial, Candidate(id, graph, static))
+        return Proposed(self._trial(id, picks, digest, proposal, passed_over), candidate)
+
+    def _trial(self, id: int, picks: Picks, digest: str | None, proposal: Proposal, passed_over: Counter[str]) -> Trial:
+        return Trial(
+            id,
+            picks,
+            digest,
+            proposal.parent,
+            proposal.story,
+            passed_over=dict(passed_over),
+            fidelity=proposal.fidelity,
+        )
 
     def _misfit(
         self, id: int, picks: Picks, proposal: Proposal, error: ArchError, passed_over: Counter[str]
     ) -> Proposed:
         """A trial that has failed before it began."""
-        reason = error.diagnostics[0].message
-        trial = Trial(
-            id, picks, None, proposal.parent, proposal.story, Status.FAILED, {}, reason, 0.0, dict(passed_over)
-        )
-        return Proposed(trial, None)
+        trial = self._trial(id, picks, None, proposal, passed_over)
+        return Proposed(replace(trial, status=Status.FAILED, reason=error.diagnostics[0].message), None)

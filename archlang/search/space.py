@@ -16,15 +16,32 @@ from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, a
 from archlang.lower.body import Body
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope, Value, show
-from archlang.search.diagram import Diagram
+from archlang.search.bundle import Bundle, bundle
+from archlang.search.diagram import Diagram, Walk
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.rewrite import picked_program
+from archlang.search.trial import Sketch
 from archlang.spec import module_of, split, values
 from archlang.syntax import tree
 from archlang.syntax.printer import print_program
 
 Picks = dict[str, int]
 """Decision key -> index of the alternative that is taken. A key is the place in the source, line:column."""
+
+
+class Walked(dict[str, int]):
+    """Canonical picks that came from a walk through a diagram, with what the walk has told."""
+
+    __slots__ = ("diagram", "sketch")
+
+    def __init__(self, diagram: Diagram, walk: Walk) -> None:
+        super().__init__(sorted(walk.trace.items()))
+        self.diagram = diagram
+        self.sketch = Sketch(self, walk.digest, walk.amounts)
+
+    def __reduce__(self) -> tuple[type[dict[str, int]], tuple[dict[str, int]]]:
+        """In another process the picks alone."""
+        return dict, (dict(self),)
 
 
 KEPT = 64
@@ -78,9 +95,17 @@ class Space:
         """What candidates cost, without their elaboration."""
         return Diagram(self.net, self.args, self.memo)
 
-    def canonical(self, picks: Mapping[str, int]) -> Picks:
+    def canonical(self, picks: Mapping[str, int]) -> Walked:
         """The decisions that matter under these picks, sorted: equal for equal networks."""
-        return dict(sorted(self.diagram.walk(picks).trace.items()))
+        return self._walked(picks) or Walked(self.diagram, self.diagram.walk(picks))
+
+    def sketch(self, picks: Mapping[str, int]) -> Sketch:
+        """What the diagram tells of the candidate. Raises ArchError where the picks do not fit together."""
+        return self.canonical(picks).sketch
+
+    def _walked(self, picks: Mapping[str, int]) -> Walked | None:
+        """The picks, where they are known to be canonical."""
+        return picks if isinstance(picks, Walked) and picks.diagram is self.diagram else None
 
     def source(self, picks: Mapping[str, int], name: str, header: Sequence[str] = ()) -> str:
         """The network as .arch text: the choices replaced in place, comments, layout and tables kept.
@@ -94,9 +119,9 @@ class Space:
 
     # moves
 
-    def sample(self, rng: Random) -> Picks:
+    def sample(self, rng: Random) -> Walked:
         """Every decision that is met, at random: each of its alternatives is equally likely."""
-        return dict(sorted(self._trace({}, rng).items()))
+        return self._drawn({}, rng)
 
     def uniform(self, rng: Random) -> Picks:
         """A candidate, each equally likely, however many decisions its alternatives wake.
@@ -127,35 +152,35 @@ class Space:
             else:
                 waiting += [{**picks, opened: i} for i in reversed(range(self.memo.decisions[opened].count))]
 
-    def _trace(self, picks: Mapping[str, int], rng: Random) -> Mapping[str, int]:
+    def _drawn(self, picks: Mapping[str, int], rng: Random) -> Walked:
         """The active decisions; those that `picks` leaves open are drawn."""
 
         def draw(decision: Decision) -> int:
             return rng.randrange(decision.count)
 
-        return self.diagram.walk(picks, draw).trace
+        return Walked(self.diagram, self.diagram.walk(picks, draw))
 
-    def mutate(self, picks: Mapping[str, int], rng: Random) -> tuple[Picks, str]:
+    def mutate(self, picks: Mapping[str, int], rng: Random) -> tuple[Walked, str]:
         """One active decision changed, and a line that says which. Decisions that this wakes are drawn."""
         active = self.canonical(picks)
         keys = [key for key in active if self.memo.decisions[key].count > 1]
         if not keys:
-            return dict(active), "nothing to change"
+            return active, "nothing to change"
         key = rng.choice(keys)
         decision = self.memo.decisions[key]
         index = rng.randrange(decision.count - 1)
         index += index >= active[key]
         story = f"{decision.label}: {alternative(decision, active[key])} -> {alternative(decision, index)}"
-        return dict(sorted(self._trace({**active, key: index}, rng).items())), story
+        return self._drawn({**active, key: index}, rng), story
 
-    def crossover(self, a: Mapping[str, int], b: Mapping[str, int], rng: Random) -> Picks:
+    def crossover(self, a: Mapping[str, int], b: Mapping[str, int], rng: Random) -> Walked:
         """Each decision from one of two parents; what neither has is drawn."""
         first, second = dict(a), dict(b)
         mixed = {}
         for key in sorted({*first, *second}):
             donor = rng.choice((first, second))
             mixed[key] = donor[key] if key in donor else {**first, **second}[key]
-        return dict(sorted(self._trace(mixed, rng).items()))
+        return self._drawn(mixed, rng)
 
     def describe(self, picks: Mapping[str, int]) -> list[str]:
         """A line for every active decision: `k in row 2: 5`."""
@@ -199,7 +224,8 @@ class Space:
 class SearchSpec:
     """A `search NAME over NET:`. require: (metric, comparison, limit), limits in milliseconds, bytes and counts.
 
-    reward: metrics -> a number to be made large, or None. method: its name and arguments, or None.
+    reward: metrics -> a number to be made large, or None. method: its name and arguments, or None. bundle: the files
+    that it was read from.
     """
 
     name: str
@@ -211,6 +237,7 @@ class SearchSpec:
     minimize: tuple[str, ...] = ()
     reward: Callable[[Mapping[str, float]], float] | None = None
     method: tuple[str, dict[str, Any]] | None = None
+    bundle: Bundle | None = None
 
 
 KEYS = ("device", "data", "require", "maximize", "minimize", "reward", "method")
@@ -230,7 +257,8 @@ def load_search(spec: str, overrides: Mapping[str, Any] | None = None) -> Search
     if found.name and found.name not in searches:
         raise fail("E0503", f"{found.shown} has no search `{found.name}`", help=nearest(found.name, searches))
     item = searches[found.name] if found.name else list(searches.values())[-1]
-    return search_of(module, item, values(module, overrides or {}))
+    search = search_of(module, item, values(module, overrides or {}))
+    return replace(search, bundle=bundle(module, item.name.id, overrides or {}))
 
 
 def search_of(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -> SearchSpec:
@@ -260,7 +288,7 @@ def _line(search: SearchSpec, line: tree.SearchLine, body: Body, module: Module)
     if key == "require":
         return replace(search, require=(*search.require, _constraint(value, body)))
     if key == "reward":
-        return replace(search, reward=_reward(value, module))
+        return replace(search, reward=Reward(value, module))
     if key == "method":
         return replace(search, method=_method(value, body))
     metric = _metric(value)
@@ -302,11 +330,19 @@ def _method(value: tree.Expr, body: Body) -> tuple[str, dict[str, Any]]:
     raise fail("E0504", "expected a method, such as `evolution(population=64)`", value.span)
 
 
-def _reward(value: tree.Expr, module: Module) -> Callable[[Mapping[str, float]], float]:
-    def reward(metrics: Mapping[str, float]) -> float:
-        found = Body(Session(), Scope(dict(metrics), module), Defaults(), ()).eval(value)
+@dataclass(frozen=True)
+class Reward:
+    """An expression of metrics that is to be large. names: those that it reads, and the functions that it calls."""
+
+    value: tree.Expr
+    module: Module
+
+    def __call__(self, metrics: Mapping[str, float]) -> float:
+        found = Body(Session(), Scope(dict(metrics), self.module), Defaults(), ()).eval(self.value)
         if not isinstance(found, int | float):
-            raise fail("E0504", "a reward is a number", value.span)
+            raise fail("E0504", "a reward is a number", self.value.span)
         return float(found)
 
-    return reward
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(node.id for node in self.value.walk() if isinstance(node, tree.Name))

@@ -7,36 +7,45 @@ state of a generator to keep: trial i draws its numbers from the run's seed and 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
 from archlang.errors import fail
 from archlang.search.trial import Outcome, Status, Trial
 
+VERSION = 2
+"""Of the tables. A database of another version is refused."""
+
 _SCHEMA = """
 create table if not exists run (key text primary key, value text not null) without rowid;
 create table if not exists candidates (
     id integer primary key,
-    picks text not null unique,
-    digest text unique,
+    picks text not null,
+    digest text,
     parent integer references candidates (id),
     origin text not null,
     status text not null check (status in ('running', 'done', 'rejected', 'failed')),
     metrics text not null,
     reason text not null,
     seconds real not null,
-    passed_over text not null
+    passed_over text not null,
+    fidelity real not null,
+    unique (picks, fidelity),
+    unique (digest, fidelity)
 );
 create table if not exists events (
     id integer primary key, time real not null, kind text not null, text text not null
 );
 """
 
-_COLUMNS = "id, picks, digest, parent, origin, status, metrics, reason, seconds, passed_over"
+_COLUMNS = "id, picks, digest, parent, origin, status, metrics, reason, seconds, passed_over, fidelity"
+_INSERT = f"insert into candidates ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Store:
@@ -50,12 +59,37 @@ class Store:
         self.path = path
         self._connection = sqlite3.connect(path, isolation_level=None)
         try:
+            self._check_version()
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
             self._connection.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise fail("E1206", f"{path} is not the database of a search: {error}") from error
+
+    @classmethod
+    def reading(cls, path: Path) -> Store:
+        """What the database holds now, in memory: another process may be writing it, or have died while it did.
+
+        Raises ArchError where it is no database of a run.
+        """
+        store = cls(Path(":memory:"))
+        store.path = path
+        try:
+            _copy(path, store._connection)
+            store._check_version()
+        except sqlite3.DatabaseError as error:
+            store._connection.close()
+            raise fail("E1206", f"{path} is not the database of a search: {error}") from error
+        return store
+
+    def _check_version(self) -> None:
+        (version,) = self._connection.execute("pragma user_version").fetchone()
+        (tables,) = self._connection.execute("select count(*) from sqlite_master").fetchone()
+        if tables and version != VERSION:
+            self._connection.close()
+            raise fail("E1206", f"{self.path} is a database of another version of archlang, or of another program")
+        self._connection.execute(f"pragma user_version = {VERSION}")
 
     def __enter__(self) -> Store:
         return self
@@ -75,8 +109,9 @@ class Store:
     def facts(self) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in self._connection.execute("select key, value from run")}
 
-    def begin(self, trial: Trial) -> None:
-        """Write a trial down. sqlite3.IntegrityError where its id, picks or digest are there already."""
+    def add(self, trial: Trial) -> None:
+        """Write a trial down, begun or finished. sqlite3.IntegrityError where its id is there already, or its picks or
+        its digest are at this fidelity."""
         values = (
             trial.id,
             trial.key,
@@ -84,18 +119,19 @@ class Store:
             trial.parent,
             trial.origin,
             trial.status,
-            json.dumps(dict(trial.metrics)),
+            _json(trial.metrics),
             trial.reason,
             trial.seconds,
-            json.dumps(dict(trial.passed_over)),
+            _json(trial.passed_over) if trial.passed_over else "{}",
+            trial.fidelity,
         )
-        self._connection.execute(f"insert into candidates ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._connection.execute(_INSERT, values)
 
     def finish(self, id: int, outcome: Outcome, seconds: float) -> None:
         """Write down what became of a trial that was begun."""
         done = self._connection.execute(
             "update candidates set status = ?, metrics = ?, reason = ?, seconds = ? where id = ? and status = ?",
-            (outcome.status, json.dumps(dict(outcome.metrics)), outcome.reason, seconds, id, Status.RUNNING),
+            (outcome.status, _json(outcome.metrics), outcome.reason, seconds, id, Status.RUNNING),
         )
         assert done.rowcount == 1, f"trial {id} is not running"
 
@@ -112,8 +148,12 @@ class Store:
         return list(self._connection.execute("select kind, text from events order by id"))
 
 
+def _json(numbers: Mapping[str, float]) -> str:
+    return json.dumps(dict(numbers))
+
+
 def _trial(row: tuple[Any, ...]) -> Trial:
-    id, picks, digest, parent, origin, status, metrics, reason, seconds, passed_over = row
+    id, picks, digest, parent, origin, status, metrics, reason, seconds, passed_over, fidelity = row
     return Trial(
         id,
         json.loads(picks),
@@ -125,4 +165,25 @@ def _trial(row: tuple[Any, ...]) -> Trial:
         reason,
         seconds,
         json.loads(passed_over),
+        fidelity,
     )
+
+
+def _copy(path: Path, target: sqlite3.Connection) -> None:
+    """SQLite makes files beside a database even to read it. Where it may not, a copy is read, with its log."""
+    try:
+        _backup(path, target)
+    except sqlite3.OperationalError:
+        with TemporaryDirectory() as folder:
+            for file in (path, path.with_name(f"{path.name}-wal")):
+                if file.exists():
+                    shutil.copy(file, folder)
+            _backup(Path(folder, path.name), target)
+
+
+def _backup(path: Path, target: sqlite3.Connection) -> None:
+    source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        source.backup(target)
+    finally:
+        source.close()

@@ -1,20 +1,37 @@
-"""What a search tries: proposals, candidates, and trials, which are candidates with what became of them."""
+"""What a search tries: proposals, sketches, candidates, and trials, which are candidates with what became of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
+from archlang.cost import NetCost, cost
 from archlang.ir.graph import Graph
+from archlang.records import record
 
-Picks = dict[str, int]
-"""Decision -> index of the alternative that is taken."""
+Picks = Mapping[str, Any]
+"""What tells a candidate from the others of its space, as JSON can hold it. In a space of choices: decision -> index of
+the alternative that is taken."""
 
 Metrics = Mapping[str, float]
+
+
+@record(frozen=True, slots=True)
+class Sketch:
+    """What is known of a candidate before its network is built.
+
+    picks: canonical. digest: equal only for equal networks. amounts: params, macs, flops, and whatever else adds up
+    over the parts of a network.
+    """
+
+    picks: Picks
+    digest: str
+    amounts: Metrics
 
 
 class Space(Protocol):
@@ -42,6 +59,10 @@ class Space(Protocol):
         """The decisions that matter under these picks, sorted: equal for equal networks."""
         ...
 
+    def sketch(self, picks: Picks) -> Sketch:
+        """What is known of the candidate at once. Raises ArchError where the picks do not fit together."""
+        ...
+
     def graph(self, picks: Picks) -> Graph:
         """The network. Raises ArchError where the picks do not fit together."""
         ...
@@ -51,22 +72,64 @@ class Space(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+def sketch_of(picks: Picks, graph: Graph) -> Sketch:
+    """The sketch of a network that is there already."""
+    return Sketch(picks, graph.digest, amounts(cost(graph)))
+
+
+def amounts(found: NetCost) -> dict[str, float]:
+    """What adds up over the parts of a network: params, macs, flops."""
+    return asdict(found.total)
+
+
+@record(frozen=True, slots=True)
 class Proposal:
-    """What a strategy asks for. parent: the trial that it was made from. story: one line on how."""
+    """What a strategy asks for. parent: the trial that it was made from. story: one line on how.
+
+    fidelity: how much of a whole evaluation it is to get, over 0 and up to 1. A promotion proposes the picks of an
+    earlier trial, its parent, at a higher fidelity.
+    """
 
     picks: Picks
     parent: int | None
     story: str
+    fidelity: float = 1.0
 
 
-@dataclass(frozen=True)
 class Candidate:
-    """A network to be evaluated. static: the metrics that the graph alone tells."""
+    """A network to be evaluated.
 
-    trial: int
-    graph: Graph
-    static: Metrics
+    graph: the network, built when it is first asked for. amounts: what is known of it without. static: the metrics
+    that the graph alone tells, the amounts and peak_memory: the bytes of activations alive at once in the int8 model.
+    fidelity: how much of a whole evaluation it gets. parent: the trial that it was made from.
+    """
+
+    def __init__(
+        self,
+        trial: int,
+        graph: Graph | Callable[[], Graph],
+        amounts: Metrics,
+        fidelity: float = 1.0,
+        parent: int | None = None,
+    ) -> None:
+        self.trial, self.amounts, self.fidelity, self.parent = trial, amounts, fidelity, parent
+        self._graph = graph
+
+    @cached_property
+    def graph(self) -> Graph:
+        return self._graph if isinstance(self._graph, Graph) else self._graph()
+
+    @cached_property
+    def static(self) -> Metrics:
+        if "peak_memory" in self.amounts:
+            return self.amounts
+        return {**self.amounts, "peak_memory": cost(self.graph).peak_memory_int8_bytes}
+
+    def shipped(self) -> Candidate:
+        """As it is sent to another process. Scopes hold values of the language that cannot be pickled; only the
+        numbers matter there."""
+        graph = Graph(self.graph.name, self.graph.nodes, self.graph.outputs)
+        return Candidate(self.trial, graph, self.static, self.fidelity, self.parent)
 
 
 class Status(StrEnum):
@@ -79,12 +142,13 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Trial:
     """One candidate and what became of it.
 
-    digest: of the graph; None where the picks made none. passed_over: why earlier proposals for this trial were
-    dropped -> how many. seconds: that the evaluation took.
+    digest: of the network, equal only for equal ones; None where the picks made none. passed_over: why earlier
+    proposals for this trial were dropped -> how many. seconds: that the evaluation took. fidelity: how much of a whole
+    evaluation it got; the same picks may come again at another one.
     """
 
     id: int
@@ -97,15 +161,24 @@ class Trial:
     reason: str = ""
     seconds: float = 0.0
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    fidelity: float = 1.0
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The picks as text, by which they are told apart. They are canonical."""
         return key_of(self.picks)
 
+    @property
+    def whole(self) -> bool:
+        """Whether it was evaluated in full, so that its metrics may stand beside those of others."""
+        return self.fidelity == 1
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 def key_of(picks: Picks) -> str:
-    return json.dumps(picks, sort_keys=True, separators=(",", ":"))
+    return _encode(picks)
 
 
 @dataclass(frozen=True)

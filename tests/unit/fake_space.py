@@ -13,7 +13,7 @@ from archlang.ops.conv import Conv2d, Linear
 from archlang.ops.norm import BatchNorm
 from archlang.ops.pool import GlobalAvgPool
 from archlang.ops.shape import Flatten
-from archlang.search.trial import Picks
+from archlang.search.trial import Picks, Sketch, sketch_of
 
 CHOICES: dict[str, tuple[int, ...]] = {"k": (1, 3, 5), "c": (4, 8, 12, 16), "n": (0, 1, 2)}
 
@@ -54,6 +54,9 @@ class FakeSpace:
 
     def values(self, picks: Picks) -> dict[str, int]:
         return {key: CHOICES[key[0]][index] for key, index in picks.items()}
+
+    def sketch(self, picks: Picks) -> Sketch:
+        return sketch_of(picks, self.graph(picks))
 
     def graph(self, picks: Picks) -> Graph:
         values = self.values(picks)

@@ -36,17 +36,17 @@ def walked(found: Space, picks: Mapping[str, int]) -> object:
         walk = found.diagram.walk(picks)
     except ArchError as error:
         return error.diagnostics[0].code
-    return walk.trace, walk.amounts, lower(found.net, found.args, walk.trace).graph.digest
+    return walk.trace, tuple(walk.amounts.values()), lower(found.net, found.args, walk.trace).graph.digest
 
 
 def agree(found: Space, picks: Sequence[Mapping[str, int]]) -> None:
-    contents: dict[tuple[int, ...], object] = {}
+    digests: dict[str, object] = {}
     for each in picks:
         seen = outcome(found, each)
         assert walked(found, each) == seen
         if isinstance(seen, tuple):
-            content = found.diagram.walk(each).content
-            assert contents.setdefault(content, seen[2]) == seen[2], "equal contents are equal networks"
+            digest = found.diagram.walk(each).digest
+            assert digests.setdefault(digest, seen[2]) == seen[2], "equal digests are equal networks"
 
 
 def sampled(found: Space, count: int) -> list[Mapping[str, int]]:

@@ -23,8 +23,8 @@ def path(tmp_path: Path) -> Path:
 def test_what_is_begun_and_finished_comes_back(path: Path) -> None:
     child = Trial(2, {"k0": 1}, "def", 1, "k: 5 -> 3 (row 2)")
     with Store(path) as store:
-        store.begin(TRIAL)
-        store.begin(child)
+        store.add(TRIAL)
+        store.add(child)
         store.finish(1, Outcome(Status.DONE, {"accuracy": 0.5, "params": 100}), 1.5)
         store.finish(2, Outcome(Status.FAILED, {}, "the loss is nan"), 0.5)
     with Store(path) as store:
@@ -44,22 +44,22 @@ def test_what_is_begun_and_finished_comes_back(path: Path) -> None:
 )
 def test_no_number_picks_or_network_twice(path: Path, other: Trial) -> None:
     with Store(path) as store:
-        store.begin(TRIAL)
+        store.add(TRIAL)
         with pytest.raises(sqlite3.IntegrityError):
-            store.begin(other)
+            store.add(other)
         assert len(store.trials()) == 1
 
 
 def test_several_may_have_no_network(path: Path) -> None:
     with Store(path) as store:
-        store.begin(replace(TRIAL, digest=None, status=Status.FAILED))
-        store.begin(replace(TRIAL, id=2, picks={"k0": 0}, digest=None, status=Status.FAILED))
+        store.add(replace(TRIAL, digest=None, status=Status.FAILED))
+        store.add(replace(TRIAL, id=2, picks={"k0": 0}, digest=None, status=Status.FAILED))
         assert [trial.digest for trial in store.trials()] == [None, None]
 
 
 def test_only_what_is_running_can_be_finished(path: Path) -> None:
     with Store(path) as store:
-        store.begin(TRIAL)
+        store.add(TRIAL)
         store.finish(1, Outcome(Status.DONE, {"params": 1}), 0)
         for id in (1, 2):
             with pytest.raises(AssertionError, match="not running"):
@@ -69,11 +69,11 @@ def test_only_what_is_running_can_be_finished(path: Path) -> None:
 
 def test_it_is_a_wal_and_can_be_read_while_it_is_written(path: Path) -> None:
     with Store(path) as store:
-        store.begin(TRIAL)
+        store.add(TRIAL)
         reader = sqlite3.connect(path)
         assert reader.execute("pragma journal_mode").fetchone() == ("wal",)
         assert reader.execute("select count(*) from candidates").fetchone() == (1,)
-        store.begin(replace(TRIAL, id=2, picks={}, digest="x"))
+        store.add(replace(TRIAL, id=2, picks={}, digest="x"))
         assert reader.execute("select count(*) from candidates").fetchone() == (2,)
         reader.close()
 
