@@ -13,6 +13,7 @@ from hashlib import blake2b
 from archlang.cost import cost
 from archlang.errors import ArchError
 from archlang.ir.graph import Graph
+from archlang.ir.types import TensorType
 from archlang.lower import Decision, Memo, NetValue
 from archlang.lower.pieces import Piece, Pieces, State
 from archlang.lower.region import Region, Step
@@ -44,12 +45,16 @@ class _Fork:
 
 
 class _Leaf:
-    """The end of a piece. amounts: of `Measure`. content: equal for pieces with equal ops."""
+    """The end of a piece. reads: the decisions on the way to it. amounts: of `Measure`. content: equal for pieces with
+    equal ops."""
 
-    __slots__ = ("amounts", "content", "next")
+    __slots__ = ("amounts", "content", "next", "reads")
 
-    def __init__(self, amounts: tuple[float, ...], content: bytes, next: _Entry | None) -> None:
-        self.amounts, self.content, self.next = amounts, content, next
+    def __init__(self, reads: dict[str, int], amounts: tuple[float, ...], content: bytes, next: _Entry | None) -> None:
+        self.reads, self.amounts, self.content, self.next = reads, amounts, content, next
+
+
+Path = Sequence[_Leaf]
 
 
 class _Fault:
@@ -79,11 +84,13 @@ class Walk:
     """A candidate. trace: its active decisions, in the order in which they are read. amounts: of `Measure`, summed.
 
     digest: equal only for equal networks. (Equal networks may differ in it, where their source is cut differently.)
+    path: the pieces.
     """
 
     trace: dict[str, int]
     amounts: dict[str, float]
     digest: str
+    path: Path
 
 
 MAX_PIECES = 100_000
@@ -109,43 +116,62 @@ class Diagram:
         self._start = _Entry(None)
         self._entries: dict[State, _Entry] = {}
         self._regions: dict[int, tuple[Region, bytes]] = {}
+        self._amounts: dict[tuple[bytes, tuple[TensorType, ...]], tuple[float, ...]] = {}
         self._leaves = 0
 
-    def walk(self, picks: Mapping[str, int], choose: Choose = lambda decision: 0) -> Walk:
+    def walk(
+        self, picks: Mapping[str, int], choose: Choose = lambda decision: 0, near: Path = (), changed: str = ""
+    ) -> Walk:
         """The candidate that `picks` mean; decisions that they leave open are left to `choose`.
 
+        near: the path of a candidate whose active decisions `picks` has, but for `changed`: the pieces before the first
+        that reads it, and those that come again after the last, are taken over.
         Raises ArchError where the picks do not fit together, or name an alternative that is not there.
         """
         if self._leaves >= MAX_PIECES:
             self._forget()
+        path: list[_Leaf] = []
+        known: dict[_Entry | None, int] = {}
+        if near and near[0] is self._start.node:
+            first, known = _surroundings(near, changed)
+            path = [*near[:first]]
         trace: dict[str, int] = {}
-        amounts: list[tuple[float, ...]] = []
-        contents: list[bytes] = []
-        entry: _Entry | None = self._start
+        for leaf in path:
+            trace.update(leaf.reads)
+        entry = path[-1].next if path else self._start
         while entry is not None:
-            node = entry.node
-            while type(node) is _Fork:
-                node = self._taken(node, picks, trace, choose)
-            if node is None:
-                node = self._explored(entry, picks, trace, choose)
-            if type(node) is _Fault:
-                raise node.error
-            assert type(node) is _Leaf
-            amounts.append(node.amounts)
-            contents.append(node.content)
-            entry = node.next
-        sums = map(sum, zip(*amounts[1:], strict=True))
-        return Walk(trace, dict(zip(self._names, sums, strict=True)), _digest(contents))
+            leaf = self._leaf_at(entry, picks, trace, choose)
+            path.append(leaf)
+            entry = leaf.next
+            if entry in known:
+                rest = near[known[entry] :]
+                for leaf in rest:
+                    trace.update(leaf.reads)
+                path += rest
+                break
+        return Walk(trace, self._sums(path), _digest(path), path)
 
-    def _taken(self, fork: _Fork, picks: Mapping[str, int], trace: dict[str, int], choose: Choose) -> _Node:
-        key = fork.key
-        index = trace.get(key)
-        if index is None:
-            index = picks.get(key)
+    def _leaf_at(self, entry: _Entry, picks: Mapping[str, int], trace: dict[str, int], choose: Choose) -> _Leaf:
+        node = entry.node
+        while type(node) is _Fork:
+            key = node.key
+            index = trace.get(key)
             if index is None:
-                index = choose(self._memo.decisions[key])
-            trace[key] = index
-        return fork.ways[index] if 0 <= index < len(fork.ways) else None
+                index = picks.get(key)
+                if index is None:
+                    index = choose(self._memo.decisions[key])
+                trace[key] = index
+            node = node.ways[index] if 0 <= index < len(node.ways) else None
+        if node is None:
+            node = self._explored(entry, picks, trace, choose)
+        if type(node) is _Fault:
+            raise node.error
+        assert type(node) is _Leaf
+        return node
+
+    def _sums(self, path: Path) -> dict[str, float]:
+        columns = zip(*[leaf.amounts for leaf in path[1:]], strict=True)
+        return dict(zip(self._names, map(sum, columns), strict=True))
 
     def _explored(
         self, entry: _Entry, picks: Mapping[str, int], trace: dict[str, int], choose: Choose
@@ -165,10 +191,20 @@ class Diagram:
 
     def _leaf(self, piece: Piece) -> _Leaf:
         following = None if piece.after is None else self._entries.setdefault(piece.after, _Entry(piece.after))
+        reads = dict(piece.reads)
         if piece.region is None:
-            return _Leaf((), b"", following)
+            return _Leaf(reads, (), b"", following)
         self._leaves += 1
-        return _Leaf(self._measure(piece.graph), self._content(piece.region), following)
+        content = self._content(piece.region)
+        return _Leaf(reads, self._measured(piece, content), content, following)
+
+    def _measured(self, piece: Piece, content: bytes) -> tuple[float, ...]:
+        """Equal ops on tensors of equal types are measured once."""
+        key = (content, piece.before)
+        known = self._amounts.get(key)
+        if known is None:
+            known = self._amounts[key] = self._measure(piece.graph)
+        return known
 
     def _note(self, entry: _Entry, reads: dict[str, int], leaf: _Leaf) -> None:
         """Put the leaf at the end of the path of its decisions."""
@@ -200,8 +236,16 @@ class Diagram:
         return content
 
 
-def _digest(contents: Sequence[bytes]) -> str:
-    return blake2b(b"".join(contents), digest_size=16).hexdigest()
+def _digest(path: Path) -> str:
+    return blake2b(b"".join([leaf.content for leaf in path]), digest_size=16).hexdigest()
+
+
+def _surroundings(path: Path, changed: str) -> tuple[int, dict[_Entry | None, int]]:
+    """The first piece that reads the decision; and, by their beginnings, the places of those after the last."""
+    readers = [i for i, leaf in enumerate(path) if changed in leaf.reads]
+    if not readers:
+        return 0, {}
+    return readers[0], {leaf.next: i for i, leaf in enumerate(path[readers[-1] :], readers[-1] + 1)}
 
 
 def _at(place: tuple[_Entry | _Fork, int]) -> _Node:

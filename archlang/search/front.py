@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from archlang.search.trial import Trial
@@ -42,24 +43,83 @@ def crowding(points: Sequence[Point]) -> list[float]:
     return distance
 
 
+def best_first(points: Sequence[Point], count: int) -> list[int]:
+    """The places of the `count` best points: by rank, the less crowded first among equals (NSGA-II), else in order."""
+    found: list[int] = []
+    left = list(range(len(points)))
+    while left and len(found) < count:
+        front = undominated([points[i] for i in left])
+        members = [left[i] for i in front]
+        spread = crowding([points[i] for i in members])
+        found += [members[i] for i in sorted(range(len(members)), key=spread.__getitem__, reverse=True)]
+        left = [i for i in left if i not in members]
+    return found[:count]
+
+
+def undominated(points: Sequence[Point]) -> list[int]:
+    """The places of the points that no other dominates."""
+    if points and len(points[0]) == 2:
+        return _undominated_pairs(points)
+    order = sorted(range(len(points)), key=points.__getitem__, reverse=True)
+    front: list[int] = []
+    for i in order:  # what dominates a point comes before it
+        if not any(dominates(points[j], points[i]) for j in front):
+            front.append(i)
+    return sorted(front)
+
+
+def _undominated_pairs(points: Sequence[Point]) -> list[int]:
+    """One pass from the largest first value down: a point stands where its second value is a new largest one."""
+    best: Point = ()
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=points.__getitem__, reverse=True):
+        point = points[i]
+        if not best or point[1] > best[1] or point == best:
+            best = point
+            front.append(i)
+    return sorted(front)
+
+
 class Front:
     """The trials that no other dominates, in the order of the first objective, best first. Of equal points the first
     one stays."""
 
     def __init__(self, point: Callable[[Trial], Point]) -> None:
         self._point = point
-        self._members: list[tuple[Point, Trial]] = []
+        self._points: list[Point] = []  # ascending
+        self._trials: list[Trial] = []
 
     def add(self, trial: Trial) -> bool:
         """Whether the trial is on the front now."""
         point = self._point(trial)
-        if any(other == point or dominates(other, point) for other, _ in self._members):
+        place = bisect_left(self._points, point)
+        if self._is_dominated(point, place):
             return False
-        self._members = [(other, member) for other, member in self._members if not dominates(point, other)]
-        self._members.append((point, trial))
-        self._members.sort(key=lambda member: member[0], reverse=True)
+        self._drop_dominated(point, place)
+        place = bisect_left(self._points, point)
+        self._points.insert(place, point)
+        self._trials.insert(place, trial)
         return True
+
+    def _is_dominated(self, point: Point, place: int) -> bool:
+        """By an equal point too. place: of the first one that is not smaller: those before it cannot dominate."""
+        if len(point) == 2:  # the second values fall along the front, so the next one has the largest that matters
+            return place < len(self._points) and self._points[place][1] >= point[1]
+        return any(other == point or dominates(other, point) for other in self._points[place:])
+
+    def _drop_dominated(self, point: Point, place: int) -> None:
+        """Only points before `place` can be dominated; of pairs only those right before it."""
+        if len(point) == 2:
+            first = place
+            while first and self._points[first - 1][1] <= point[1]:
+                first -= 1
+            del self._points[first:place], self._trials[first:place]
+            return
+        kept = [i for i, other in enumerate(self._points) if i >= place or not dominates(point, other)]
+        if len(kept) < len(self._points):
+            self._points = [self._points[i] for i in kept]
+            self._trials = [self._trials[i] for i in kept]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        return tuple(trial for _, trial in self._members)
+        return tuple(reversed(self._trials))

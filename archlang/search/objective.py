@@ -6,10 +6,11 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from archlang.errors import fail, nearest
-from archlang.search.front import Point, crowding, ranks
+from archlang.search.front import Point, best_first, crowding, ranks
 from archlang.search.trial import Candidate, Metrics
 
 Reward = Callable[[Metrics], float]
@@ -70,9 +71,13 @@ class Objective:
 
     def point(self, metrics: Metrics) -> Point:
         """The objectives, all to be large."""
-        if not self.axes:
+        if not self._signs:
             return (self._reward(metrics),)
-        return (*(metrics[name] for name in self.maximize), *(-metrics[name] for name in self.minimize))
+        return tuple([sign * metrics[name] for name, sign in self._signs])
+
+    @cached_property
+    def _signs(self) -> tuple[tuple[str, int], ...]:
+        return (*((name, 1) for name in self.maximize), *((name, -1) for name in self.minimize))
 
     def needs(self, metric: str) -> bool:
         """Whether the metric is asked for. A reward that does not say what it reads may read everything."""
@@ -82,6 +87,12 @@ class Objective:
     @property
     def axes(self) -> tuple[str, ...]:
         return (*self.maximize, *self.minimize)
+
+    @property
+    def mentioned(self) -> tuple[str, ...]:
+        """Every metric that is asked for, each once; those that a reward reads as far as it says so."""
+        required = (constraint.metric for constraint in self.require)
+        return tuple(dict.fromkeys((*required, *self.axes, *sorted(getattr(self.reward, "names", ())))))
 
     def fitness(self, group: Sequence[Metrics]) -> list[float]:
         """A number for each member of a group, the larger the better: the reward, the only objective, or the Pareto
@@ -107,6 +118,13 @@ class Objective:
         """What `as_json` gave, without a reward."""
         require = tuple(Constraint(*each) for each in kept.get("require", ()))
         return cls(require, tuple(kept.get("maximize", ())), tuple(kept.get("minimize", ())))
+
+    def fittest(self, group: Sequence[Metrics], count: int = 1) -> list[int]:
+        """The places of the `count` fittest of a group, the fittest first; of equal ones the first."""
+        if self.reward is None and len(self._signs) > 1:
+            return best_first([self.point(metrics) for metrics in group], count)
+        fitness = self.fitness(group)
+        return sorted(range(len(group)), key=lambda i: -fitness[i])[:count]
 
     def best(self, front: Sequence[Metrics]) -> int:
         """Which of the front is best: by the reward, else by the objective that is named first."""

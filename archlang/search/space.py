@@ -17,10 +17,10 @@ from archlang.lower.body import Body
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope, Value, show
 from archlang.search.bundle import Bundle, bundle
-from archlang.search.diagram import Diagram, Walk
+from archlang.search.diagram import Diagram, Path, Walk
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.rewrite import picked_program
-from archlang.search.trial import Sketch
+from archlang.search.trial import Sketch, key_of
 from archlang.spec import module_of, split, values
 from archlang.syntax import tree
 from archlang.syntax.printer import print_program
@@ -32,11 +32,12 @@ Picks = dict[str, int]
 class Walked(dict[str, int]):
     """Canonical picks that came from a walk through a diagram, with what the walk has told."""
 
-    __slots__ = ("diagram", "sketch")
+    __slots__ = ("diagram", "key", "path", "sketch")
 
     def __init__(self, diagram: Diagram, walk: Walk) -> None:
         super().__init__(sorted(walk.trace.items()))
-        self.diagram = diagram
+        self.diagram, self.path = diagram, walk.path
+        self.key = key_of(self)
         self.sketch = Sketch(self, walk.digest, walk.amounts)
 
     def __reduce__(self) -> tuple[type[dict[str, int]], tuple[dict[str, int]]]:
@@ -55,6 +56,7 @@ class Space:
         self.args = dict(args or {})
         self.memo = memo or Memo()
         self._kept: dict[tuple[tuple[str, int], ...], Lowered] = {}
+        self._alternatives: dict[tuple[str, int], str] = {}
 
     @property
     def name(self) -> str:
@@ -152,26 +154,33 @@ class Space:
             else:
                 waiting += [{**picks, opened: i} for i in reversed(range(self.memo.decisions[opened].count))]
 
-    def _drawn(self, picks: Mapping[str, int], rng: Random) -> Walked:
-        """The active decisions; those that `picks` leaves open are drawn."""
+    def _drawn(self, picks: Mapping[str, int], rng: Random, near: Path = (), changed: str = "") -> Walked:
+        """The active decisions; those that `picks` leaves open are drawn. near, changed: see `Diagram.walk`."""
 
         def draw(decision: Decision) -> int:
             return rng.randrange(decision.count)
 
-        return Walked(self.diagram, self.diagram.walk(picks, draw))
+        return Walked(self.diagram, self.diagram.walk(picks, draw, near, changed))
 
     def mutate(self, picks: Mapping[str, int], rng: Random) -> tuple[Walked, str]:
         """One active decision changed, and a line that says which. Decisions that this wakes are drawn."""
-        active = self.canonical(picks)
-        keys = [key for key in active if self.memo.decisions[key].count > 1]
+        active, decisions = self.canonical(picks), self.memo.decisions
+        keys = [key for key in active if decisions[key].count > 1]
         if not keys:
             return active, "nothing to change"
         key = rng.choice(keys)
-        decision = self.memo.decisions[key]
-        index = rng.randrange(decision.count - 1)
-        index += index >= active[key]
-        story = f"{decision.label}: {alternative(decision, active[key])} -> {alternative(decision, index)}"
-        return self._drawn({**active, key: index}, rng), story
+        decision, old = decisions[key], active[key]
+        new = rng.randrange(decision.count - 1)
+        new += new >= old
+        story = f"{decision.label}: {self._written(key, old)} -> {self._written(key, new)}"
+        return self._drawn({**active, key: new}, rng, active.path, key), story
+
+    def _written(self, key: str, index: int) -> str:
+        """An alternative of a decision, as the source writes it."""
+        text = self._alternatives.get((key, index))
+        if text is None:
+            text = self._alternatives[key, index] = alternative(self.memo.decisions[key], index)
+        return text
 
     def crossover(self, a: Mapping[str, int], b: Mapping[str, int], rng: Random) -> Walked:
         """Each decision from one of two parents; what neither has is drawn."""

@@ -178,7 +178,9 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def key_of(picks: Picks) -> str:
-    return _encode(picks)
+    """The picks as text. Picks that know it already have it as `key`."""
+    key: str | None = getattr(picks, "key", None)
+    return _encode(picks) if key is None else key
 
 
 @dataclass(frozen=True)

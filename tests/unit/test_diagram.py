@@ -114,6 +114,35 @@ def test_walks_through_published_spaces(name: str) -> None:
     agree(found, [found.sample(rng) for _ in range(4)])
 
 
+def changes_agree(text_or_space: str | Space, count: int, seed: int = 2) -> None:
+    """A mutation walks only where its parent did not; it must arrive where a walk of its own does."""
+    found = space(text_or_space) if isinstance(text_or_space, str) else text_or_space
+    rng = Random(seed)
+    with suppress(ArchError):  # of candidates that do not fit
+        picks = found.sample(rng)
+        for _ in range(count):
+            picks, _story = found.mutate(picks, rng)
+            alone = found.diagram.walk(dict(picks))
+            assert (dict(sorted(alone.trace.items())), alone.path) == (dict(picks), picks.path)
+            assert (alone.amounts, alone.digest) == (picks.sketch.amounts, picks.sketch.digest)
+
+
+@pytest.mark.parametrize("name", ["mnas_space", "digits", "nasbench201", "ofa_mbv3"])
+def test_changes_of_published_spaces(name: str) -> None:
+    changes_agree(Space(default_net(module_of(split(f"zoo:{name}")))), 60)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_changes_of_every_kind_of_statement(seed: int) -> None:
+    changes_agree(STATEMENTS, 40, seed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PROGRAMS)
+def test_changes_of_random_spaces(text: str) -> None:
+    changes_agree(text, 15)
+
+
 @settings(max_examples=40, deadline=None)
 @given(PROGRAMS)
 def test_walks_through_random_spaces(text: str) -> None:

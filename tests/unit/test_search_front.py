@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archlang.errors import ArchError
-from archlang.search.front import Front, crowding, dominates, ranks
+from archlang.search.front import Front, best_first, crowding, dominates, ranks
 from archlang.search.objective import Constraint, Objective, restricted
 from archlang.search.trial import Status, Trial
 
@@ -23,6 +23,32 @@ def test_ranks_peel_off_the_front(found: list[tuple[int, ...]]) -> None:
     for i, point in enumerate(found):
         above = [level[j] for j, other in enumerate(found) if dominates(other, point)]
         assert level[i] == (max(above) + 1 if above else 0)
+
+
+pairs = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=30)
+
+
+@given(pairs)
+def test_a_front_of_two_objectives_is_what_nothing_dominates(found: list[tuple[int, ...]]) -> None:
+    front = Front(lambda trial: found[trial.id])
+    added = [front.add(trial(i)) for i in range(len(found))]
+    best = {point for point in found if not any(dominates(other, point) for other in found)}
+    assert [found[member.id] for member in front.trials] == sorted(best, reverse=True)
+    assert all(member.id == found.index(found[member.id]) for member in front.trials)
+    seen = [found[:i] for i in range(len(found))]
+    assert added == [not any(dominates(o, p) or o == p for o in old) for p, old in zip(found, seen, strict=True)]
+
+
+@given(st.one_of(points, pairs), st.integers(1, 5))
+def test_the_best_come_by_rank_and_then_by_room(found: list[tuple[int, ...]], count: int) -> None:
+    best = best_first(found, count)
+    assert len(best) == len(set(best)) == min(count, len(found))
+    level = ranks(found)
+    assert [level[i] for i in best] == sorted(level)[:count]
+    first = [i for i in range(len(found)) if level[i] == 0]
+    room = dict(zip(first, crowding([found[i] for i in first]), strict=True))
+    chosen = [room[i] for i in best if i in room]
+    assert chosen == sorted(room.values(), reverse=True)[: len(chosen)]
 
 
 @given(points)

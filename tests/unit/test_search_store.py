@@ -38,16 +38,43 @@ def test_what_is_begun_and_finished_comes_back(path: Path) -> None:
     "other",
     [
         replace(TRIAL, picks={"k0": 0}, digest="other"),
-        replace(TRIAL, id=2, digest="other"),
         replace(TRIAL, id=2, picks={"k0": 0}),
     ],
 )
-def test_no_number_picks_or_network_twice(path: Path, other: Trial) -> None:
+def test_no_number_or_network_twice(path: Path, other: Trial) -> None:
     with Store(path) as store:
         store.add(TRIAL)
         with pytest.raises(sqlite3.IntegrityError):
             store.add(other)
         assert len(store.trials()) == 1
+
+
+def test_trials_written_together_are_there_after_the_next_one_on_its_own(path: Path) -> None:
+    others = [replace(TRIAL, id=id, digest=str(id)) for id in (2, 3, 4)]
+    with Store(path) as store, sqlite3.connect(path) as reader:
+        store.add(TRIAL, together=True)
+        store.add(others[0], together=True)
+        assert len(store.trials()) == 2, "the run itself sees them"
+        store.add(others[1])
+        assert reader.execute("select count(*) from candidates").fetchone() == (3,)
+        store.add(others[2], together=True)
+    assert reader.execute("select count(*) from candidates").fetchone() == (4,), "closing commits"
+
+
+def test_a_network_comes_again_at_another_fidelity(path: Path) -> None:
+    with Store(path) as store:
+        store.add(TRIAL)
+        store.add(replace(TRIAL, id=2, fidelity=0.5))
+        assert [trial.fidelity for trial in store.trials()] == [1, 0.5]
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("create table things (name text)")
+    before = path.read_bytes()
+    with pytest.raises(ArchError, match="another version"):
+        Store(path)
+    assert path.read_bytes() == before
 
 
 def test_several_may_have_no_network(path: Path) -> None:

@@ -28,8 +28,7 @@ class Evolution:
             return Proposal(space.sample(rng), None, "sampled")
         living = history[-self.population :]
         rivals = rng.sample(living, min(self.sample, len(living)))
-        fitness = objective.fitness([trial.metrics for trial in rivals])
-        order = sorted(range(len(rivals)), key=lambda i: fitness[i], reverse=True)
+        order = objective.fittest([trial.metrics for trial in rivals], 2)
         parent = rivals[order[0]]
         if len(rivals) > 1 and rng.random() < self.crossover:
             return _child(space, parent, rivals[order[1]], rng)
