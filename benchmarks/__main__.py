@@ -10,7 +10,7 @@ from archlang.cli.common import emit_json
 from archlang.cli.table import Table, plain
 from benchmarks.measure import Result
 
-NAMES = ("startup", "language", "compile", "pytorch", "tflite", "latency")
+NAMES = ("startup", "language", "compile", "search", "pytorch", "tflite", "latency")
 
 
 def main() -> None:

@@ -1,11 +1,16 @@
-"""How well latency is predicted from few measurements: on the cells of NAS-Bench-201, beside two linear models.
+"""How well latency is predicted from few measurements, beside what MACs or counts of operators tell.
 
-    python -m benchmarks.predict cells.csv [--train 50 900] [--draws 50] [--columns gold_6226_ms ...]
+    python -m benchmarks predict           # on this machine: ten minutes of measuring, then fifty networks more
+    python -m benchmarks.predict cells.csv [--train 50 900] [--draws 20] [--columns gold_6226_ms ...]
 
-The file (.csv or .csv.gz) has a column `cell` with the benchmark's own strings, `|nor_conv_3x3~0|+|...`, and one or
-more columns `NAME_ms` with latencies in milliseconds, such as those that HELP (arXiv:2106.08630) published. For each
-column, and for the cells with and without `none`, the table gives Spearman's correlation and the mean relative error
-on all cells that were not trained on: mean over the draws of the training cells, and its 95 % interval.
+The first measures int8 TFLite of a MnasNet-like space at 224x224, with the commands that a user would give; no other
+program should run.
+
+The second is on the cells of NAS-Bench-201. The file (.csv or .csv.gz) has a column `cell` with the benchmark's own
+strings, `|nor_conv_3x3~0|+|...`, and one or more columns `NAME_ms` with latencies in milliseconds, such as those that
+HELP (arXiv:2106.08630) published. For each column, and for the cells with and without `none`, the table gives
+Spearman's correlation and the mean relative error on all cells that were not trained on: mean over the draws of the
+training cells, and its 95 % interval.
 """
 
 from __future__ import annotations
@@ -13,10 +18,15 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +36,7 @@ from archlang.device.predict.model import LatencyModel, Sample, fit_samples
 from archlang.lower import default_net
 from archlang.search.space import Space
 from archlang.spec import module_of, split
+from benchmarks.measure import Result
 
 Floats = NDArray[np.float64]
 Model = Callable[["Cells", NDArray[np.int64]], Floats]
@@ -33,6 +44,52 @@ Model = Callable[["Cells", NDArray[np.int64]], Floats]
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 SPACE = Path(__file__).parents[1] / "specs/spaces/nasbench201.arch"
+
+
+BUDGETS = {2: ("30s", "2", "zoo:digits"), 9: ("10m", "50", "zoo:mnas_space")}
+"""By the number of runs that the other benchmarks are asked for: how long to measure, how many networks to validate
+with, and of which space."""
+
+
+def results(runs: int) -> Iterator[Result]:
+    """Builds a table of this machine, and validates it."""
+    budget, count, space = BUDGETS[runs]
+    chosen = ("--space", space, *(("--pick", "r=224") if space == "zoo:mnas_space" else ()), "--quantize", "int8")
+    with TemporaryDirectory() as folder:
+        table = f"{folder}/table.json"
+        _bench("--build-table", "-o", table, "--budget", budget, *chosen)
+        found = _bench("--validate", table, "-n", count, *chosen)
+    yield from judged(found)
+
+
+def _bench(*arguments: str) -> dict[str, Any]:
+    """What `archlang bench` says. Its progress is shown, where stderr is a terminal."""
+    command = [sys.executable, "-m", "archlang", "bench", *arguments, "--json"]
+    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return answer
+
+
+def judged(found: dict[str, Any]) -> Iterator[Result]:
+    """found: as `bench --validate --json` has it. MACs are given the line that fits the very networks they are judged
+    on."""
+    from scipy.stats import spearmanr
+
+    measured = np.array([pair["measured_ms"] for pair in found["pairs"]])
+    macs = np.array([pair["macs"] for pair in found["pairs"]], float)
+    slope, intercept = np.polyfit(macs, measured, 1, w=1 / measured)
+    errors = np.abs((slope * macs + intercept) / measured - 1)
+    peer, within = "MACs alone", 100 * float(np.mean(errors <= 0.10))
+    yield Result("predict: networks within 10 %", 100 * found["within_10"], peer, within, unit="%")
+    yield Result("predict: mean relative error", 100 * found["mape"], peer, 100 * float(errors.mean()), unit="%")
+    yield Result("predict: Spearman", found["spearman"], peer, float(spearmanr(macs, measured)[0]), unit="")
+    yield Result(
+        "predict: within the interval", 100 * found["covered"], "what it is to hold", 100 * found["level"], unit="%"
+    )
+    seconds = 1000 / found["times_faster"]
+    yield Result("predict: for each second of measuring", seconds, limit=1.0)
+
+
+# the cells of NAS-Bench-201
 
 
 def operations(cell: str) -> tuple[int, ...]:
@@ -180,7 +237,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks.predict", description=__doc__.splitlines()[0])
     parser.add_argument("csv", type=Path)
     parser.add_argument("--train", type=int, nargs="+", default=(50, 900), help="how many cells to train on")
-    parser.add_argument("--draws", type=int, default=50, help="of the training cells")
+    parser.add_argument("--draws", type=int, default=20, help="of the training cells")
     parser.add_argument("--execution", nargs="+", choices=EXECUTIONS, default=EXECUTIONS, help="how devices may run it")
     parser.add_argument("--columns", nargs="+", help="all whose name ends in _ms by default")
     return parser.parse_args()
