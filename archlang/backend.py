@@ -68,6 +68,11 @@ class Request:
     qat: str | None = None
     about: About = About()
 
+    @property
+    def latency_only(self) -> bool:
+        """Whether the scales of activations are plausible ones that nobody has measured."""
+        return self.quantize in INTEGER_MODES and self.calibration is None
+
 
 OPTIONS = ("opset", "batch", "keep_bn", "init", "zero_init", "via", "io", "quantization", "qat", "about")
 """The fields of a Request that not every backend knows."""
@@ -85,10 +90,12 @@ class Claim:
 
     weights: with which; None where it only takes as long (scales that nobody has measured).
     layered: whether tensors called like a layer hold what the layer makes, but for rounding.
+    learnt: whether ranges are those of a training, which may cut values off as it has found best.
     """
 
     weights: Weights | None
     layered: bool = True
+    learnt: bool = False
 
 
 @dataclass(frozen=True)

@@ -527,10 +527,24 @@ CODES: dict[str, Code] = {
     "E1102": Code(
         "the loss is not finite", "The weights have grown beyond all bounds. Train with a smaller learning rate: --lr."
     ),
-    "E1103": Code("a training that cannot be", "At least one epoch, batches of two images, a learning rate above 0."),
+    "E1103": Code(
+        "a training that cannot be",
+        "A setting of the training is unknown, or has a value that it cannot have: at least one epoch, batches of two "
+        "images, a learning rate above 0. `--recipe` takes them as `schedule=step, augment=crop+flip`.",
+    ),
+    "E1104": Code(
+        "another training's checkpoint",
+        "The file of `--checkpoint` was left by a training of another network, data or recipe, or is no checkpoint.",
+    ),
     # ---- searches ----------------------------------------------------------------------------------------------------
-    "E1201": Code("an unknown strategy", "A search proceeds by `evolution` or `random`, with arguments in brackets."),
-    "E1202": Code("a wrong argument of a search", "The strategy has no argument of this name, or not with this value."),
+    "E1201": Code(
+        "an unknown strategy",
+        "A search proceeds by one of the strategies, such as `bayesian` or `evolution`, with arguments in brackets.",
+    ),
+    "E1202": Code(
+        "a wrong argument of a search",
+        "The strategy or the evaluator has no argument of this name, or not with this value, or needs one more.",
+    ),
     "E1203": Code(
         "an unknown metric",
         "`require`, `maximize`, `minimize` and `reward` know accuracy, latency, params, macs, flops, peak_memory, "
@@ -539,7 +553,11 @@ CODES: dict[str, Code] = {
     "E1204": Code(
         "nothing to optimise", "A search needs `maximize`, `minimize` or `reward`, in metrics that its evaluator gives."
     ),
-    "E1205": Code("an unknown evaluator", "Candidates are judged by `train` or `cost`."),
+    "E1205": Code(
+        "an unknown evaluator",
+        "Candidates are judged by `train`, `cost`, `proxy`, `table`, by what a package adds, or by a function of "
+        "yours, `module:function`, which is on Python's path.",
+    ),
     "E1206": Code("no database of a search", "The file search.db in the run's folder is damaged, or something else."),
     "E1207": Code("no search to go on with", "The folder holds no run. Without --resume one is begun."),
     "E1208": Code("a run is there already", "The folder holds a run. Go on with it with --resume, or name another."),
@@ -549,4 +567,45 @@ CODES: dict[str, Code] = {
         "A run is resumed with the space, seed, strategy, evaluator and objective that it was begun with.",
     ),
     "E1211": Code("a search without data", "Candidates are trained on `--data`, or on what the search's `data` says."),
+    "E1212": Code(
+        "a function that gave no metrics",
+        "The function of `--evaluator module:function` returns numbers by the names of metrics, all that the search "
+        "asks for.",
+    ),
+    "E1213": Code(
+        "a network that cannot be made smaller",
+        "A candidate of a lower fidelity is trained on smaller images or with fewer channels, which its ops do not "
+        "allow.",
+    ),
+    "E1214": Code(
+        "a strategy without decisions",
+        "Strategies that model decisions, such as `bayesian`, `tpe` and `ppo`, search a net with choices in it.",
+    ),
+    "E1215": Code(
+        "a table that does not fit",
+        "The CSV file of `table(file=...)` has no such column, no row for a candidate, or a row twice.",
+    ),
+    "E1240": Code(
+        "a storage that Optuna cannot open", "`--optuna` takes what Optuna does, such as `sqlite:///study.db`."
+    ),
+    "E1241": Code("a study of another run", "A study holds the trials of one run; another run needs another storage."),
+    "E1230": Code(
+        "a net that cannot be one file",
+        "What mutates a net writes it into one file, and two of the files that it is made of use one name for "
+        "different things. Rename one of them.",
+    ),
+    "E1231": Code(
+        "an unknown mutation",
+        "`--only` of `archlang mutate`, and `mutations` in a search, take names of mutations, which `archlang mutate "
+        "SPEC` lists.",
+    ),
+    "E1232": Code(
+        "nothing to mutate",
+        "No rewrite of the kinds that are allowed gives another network that fits together and has the same inputs and "
+        "outputs. Allow more kinds.",
+    ),
+    "E1233": Code(
+        "a space that is to be mutated",
+        "A net with choices is a space already: `archlang search` picks its candidates, which can be mutated.",
+    ),
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from archlang.errors import fail
@@ -31,9 +33,15 @@ def write_together(files: Mapping[Path, Iterable[Buffer]], check: Callable[[Path
 
     Each is written into a temporary folder beside it, under its own name. When all are whole, `check` is called with
     the last of them as it lies there; when that raises nothing they are renamed, in their order: a reader never sees
-    half a file, or one that failed. Raises ArchError where a folder is missing or cannot be written, or where something
-    is in the way that is no file.
+    half a file, or one that failed. What a SIGTERM interrupts is removed; what a SIGKILL left behind, by the next that
+    writes into the same folder. Raises ArchError where a folder is missing or cannot be written, or where something is
+    in the way that is no file.
     """
+    with _cleaned_up_before_the_end():
+        return _write_together(files, check)
+
+
+def _write_together(files: Mapping[Path, Iterable[Buffer]], check: Callable[[Path], None] | None) -> int:
     folders: dict[Path, Path] = {}
     placed: list[Path] = []
     path, size = Path(), 0
@@ -57,8 +65,55 @@ def _staged(path: Path, folders: dict[Path, Path]) -> Path:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise fail("E0608", f"cannot write {path}: it is a device or a pipe, and not a file")
     if path.parent not in folders:
-        folders[path.parent] = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        above = f".archlang.{os.uname().nodename if os.name == 'posix' else ''}."
+        _sweep(path.parent, above)
+        folders[path.parent] = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{above}{os.getpid()}."))
     return folders[path.parent] / path.name
+
+
+def _sweep(parent: Path, above: str) -> None:
+    """Remove the temporary folders of processes of this machine that are gone."""
+    if os.name != "posix":
+        return  # elsewhere to ask whether a process lives ends it
+    for folder in os.scandir(parent):
+        pid = folder.name.removeprefix(above).partition(".")[0]
+        if folder.name.startswith(above) and pid.isdigit() and not _lives(int(pid)):
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is another user's
+    return True
+
+
+class _TerminatedError(BaseException):
+    """A SIGTERM, as an exception."""
+
+
+@contextmanager
+def _cleaned_up_before_the_end() -> Iterator[None]:
+    """Where a SIGTERM would end the process at once, it does so when all blocks inside are left."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    except _TerminatedError:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise _TerminatedError
 
 
 def _write(path: Path, pieces: Iterable[Buffer]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from archlang.device.cache import Cache
     from archlang.device.estimate import Estimate
     from archlang.ir.graph import Graph
+    from archlang.net import Net
 
 
 @click.command
@@ -71,6 +74,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="What a SPEC is compiled to: float32 or int8 TFLite.",
 )
+@click.option(
+    "--runtime",
+    default="tflite",
+    show_default=True,
+    metavar="R",
+    help="What runs a SPEC: tflite, onnx or torch (the generated module). Several, with commas, one after the other.",
+)
 @predict.table_options
 @json_option
 @click.pass_context
@@ -90,10 +100,12 @@ def command(
     cache_folder: Path | None,
     no_cache: bool,
     quantize: str,
+    runtime: str,
     as_json: bool,
     **tables: Any,
 ) -> None:
-    """Latency of a .tflite or .onnx file, or of SPEC, which is compiled to TFLite with fresh weights first.
+    """Latency of a .tflite or .onnx file, or of SPEC, which is compiled with fresh weights first, to TFLite unless
+    --runtime says otherwise.
 
     Several processes each warm up, then run until both --runs and --min-secs are reached, and again where that was too
     noisy, in turns with a reference model. The median counts; p10, p90 and the interquartile range tell how far to
@@ -116,17 +128,38 @@ def command(
     }
     options |= {"cache": _cache(cache_folder, no_cache), "compare": None if reference == "none" else reference}
     with tempfile.TemporaryDirectory(prefix="archlang-") as folder, bench_progress(device) as told:
-        model, measured, graph = _model(spec, net, overrides, quantize, Path(folder))
-        results = several.at_once(device.split(","), partial(_measure, model, graph=graph, told=told, **options))
+        found = [
+            Found(subject, name, result)
+            for subject in _subjects(spec, net, overrides, quantize, runtime, Path(folder))
+            for name, result in several.at_once(
+                device.split(","), partial(_measure, subject.model, graph=subject.graph, told=told, **options)
+            ).items()
+        ]
     if as_json:
-        documents = [_document(name, result, measured, graph) for name, result in results.items()]
+        documents = [_document(each) for each in found]
         emit_json(documents[0] if len(documents) == 1 else documents)
     else:
-        click.echo(measured)
-        for name, result in results.items():
-            _show(name, result, graph)
-    if any(isinstance(result, OutsideError) for result in results.values()):
+        _show_all(found)
+    if any(isinstance(each.result, OutsideError) for each in found):
         ctx.exit(OUTSIDE)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file to be measured, what it is in words, and the network that it was made from, where that is known."""
+
+    model: Path
+    words: str
+    graph: Graph | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one device told."""
+
+    subject: Subject
+    device: str
+    result: BenchResult | Estimate | OutsideError
 
 
 def _measure(model: Path, device: str, **options: Any) -> BenchResult | Estimate:
@@ -146,26 +179,64 @@ def _cache(folder: Path | None, none: bool) -> Cache | None:
     return Cache.of_user(note) if folder is None else Cache(folder, note)
 
 
-def _document(
-    name: str, result: BenchResult | Estimate | OutsideError, measured: str, graph: Graph | None
-) -> dict[str, Any]:
-    if isinstance(result, OutsideError):
-        return {"device": name, "measured": measured, "error": str(result)}
-    return {"device": name, **result.as_json(), **bench_profile.as_json(result, graph), "measured": measured}
+def _document(found: Found) -> dict[str, Any]:
+    named = {"device": found.device, "measured": found.subject.words}
+    if isinstance(found.result, OutsideError):
+        return {**named, "error": str(found.result)}
+    profile = bench_profile.as_json(found.result, found.subject.graph)
+    return {**found.result.as_json(), **profile, **named}
 
 
-def _model(
-    spec: str, net: str | None, overrides: dict[str, Any], quantize: str, folder: Path
-) -> tuple[Path, str, Graph | None]:
-    """The file to be measured, what it is in words, and the network that it was made from, where that is known."""
+def _subjects(
+    spec: str, net: str | None, overrides: dict[str, Any], quantize: str, runtimes: str, folder: Path
+) -> list[Subject]:
+    """The file that is given, or those that a SPEC is compiled to. Raises UsageError."""
     if Path(spec).suffix in (".tflite", ".onnx"):
-        if net is not None or overrides or quantize != "none":
-            raise click.UsageError("--net, --set and --quantize are for a SPEC that is compiled, not for a file")
-        return Path(spec), spec, _origin(Path(spec))
+        if net is not None or overrides or quantize != "none" or runtimes != "tflite":
+            raise click.UsageError(
+                "--net, --set, --quantize and --runtime are for a SPEC that is compiled, not for a file"
+            )
+        return [Subject(Path(spec), spec, _origin(Path(spec)))]
+    names = list(dict.fromkeys(name.strip() for name in runtimes.split(",")))
+    unknown = [name for name in names if name not in _COMPILED]
+    if unknown:
+        raise click.UsageError(f"--runtime {unknown[0]}: it is one of {', '.join(_COMPILED)}, or several with commas")
+    if quantize != "none" and names != ["tflite"]:
+        raise click.UsageError("--quantize is for --runtime tflite: the others are measured in float32")
     loaded = load_net(spec, net, overrides)
-    path = folder / f"{loaded.name}.tflite"
-    loaded.to_tflite(path, quantize=quantize, verify=False)
-    return path, f"{spec} as {'float32' if quantize == 'none' else quantize} TFLite, fresh weights", loaded.graph
+    return [
+        Subject(
+            make(loaded, quantize, folder), f"{spec} as {words.format(_NUMBERS[quantize])}, fresh weights", loaded.graph
+        )
+        for words, make in map(_COMPILED.__getitem__, names)
+    ]
+
+
+def _tflite(net: Net, quantize: str, folder: Path) -> Path:
+    net.to_tflite(path := folder / f"{net.name}.tflite", quantize=quantize, verify=False)
+    return path
+
+
+def _onnx(net: Net, quantize: str, folder: Path) -> Path:
+    net.to_onnx(path := folder / f"{net.name}.onnx")
+    return path
+
+
+def _torch(net: Net, quantize: str, folder: Path) -> Path:
+    from archlang.device import torch_file
+
+    torch_file.write(net.graph, net.name, path := folder / f"{net.name}{torch_file.SUFFIX}")
+    return path
+
+
+_COMPILED: dict[str, tuple[str, Callable[[Net, str, Path], Path]]] = {
+    "tflite": ("{} TFLite", _tflite),
+    "onnx": ("{} ONNX", _onnx),
+    "torch": ("{} PyTorch, eager", _torch),
+}
+"""Runtime -> what a SPEC becomes for it, and how."""
+
+_NUMBERS = {"none": "float32", "int8": "int8"}
 
 
 def _origin(path: Path) -> Graph | None:
@@ -174,16 +245,25 @@ def _origin(path: Path) -> Graph | None:
     return origin(path.read_bytes()) if path.suffix == ".tflite" and path.is_file() else None
 
 
-def _show(name: str, result: BenchResult | Estimate | OutsideError, graph: Graph | None) -> None:
+def _show_all(found: list[Found]) -> None:
+    words = ""
+    for each in found:
+        if each.subject.words != words:
+            words = each.subject.words
+            click.echo(words)
+        _show(each)
+
+
+def _show(found: Found) -> None:
     from archlang.device.estimate import Estimate
 
-    if isinstance(result, OutsideError):
-        click.echo(f"error: {result}", err=True)
-    elif isinstance(result, Estimate):
-        show_estimate(name, result)
+    if isinstance(found.result, OutsideError):
+        click.echo(f"error: {found.result}", err=True)
+    elif isinstance(found.result, Estimate):
+        show_estimate(found.device, found.result)
     else:
-        _show_result(result)
-        bench_profile.show_profile(result, graph)
+        _show_result(found.result)
+        bench_profile.show_profile(found.result, found.subject.graph)
 
 
 def _show_result(result: BenchResult) -> None:

@@ -108,6 +108,12 @@ def set_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def recipe_option(function: Decorated) -> Decorated:
+    """`--recipe`: how a training goes, as `settings`, a text that `Recipe.with_text` reads."""
+    help = "More of the training: 'schedule=step, augment=crop+flip, precision=bfloat16, patience=3'."
+    return click.option("--recipe", "settings", default="", metavar="'K=V, ...'", help=help)(function)
+
+
 def load_net(spec: str, net: str | None, overrides: dict[str, str]) -> Net:
     """The network that the options of `net_options` ask for. Raises ArchError."""
     import archlang

@@ -161,6 +161,9 @@ def _print(found: Compared, as_markdown: bool) -> None:
             click.echo(f"{table.caption}\n\n{markdown(table)}" if table.caption else markdown(table))
         else:
             show(table)
+    for name in (name for name, facts in zip(found.names, found.facts, strict=True) if facts.placeholders):
+        message = "was compiled without --calibration: its scales are placeholders, and its outputs mean nothing"
+        click.echo(f"warning: {name} {message}", err=True)
     if found.latencies and any(one.noisy for one in found.latencies):
         click.echo("an interquartile range is over a tenth of its median: is the machine busy?", err=True)
 

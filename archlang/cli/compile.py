@@ -53,7 +53,7 @@ class Options:
     qat: str | None
     observer: str
     equalize: bool
-    bias_correction: bool
+    bias_correction: bool | None
     keep_float: tuple[str, ...]
     report: str | None
 

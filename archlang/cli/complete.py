@@ -92,6 +92,15 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return files_with((".tflite", ".onnx"), incomplete)
 
 
+def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Folders of searches. Where a folder holds none itself, it may hold some."""
+    folders = [item for item in files_with((), incomplete) if item.value.endswith("/")]
+    return [
+        CompletionItem(item.value.rstrip("/") if Path(item.value, "search.db").exists() else item.value)
+        for item in folders
+    ]
+
+
 def files_with(suffixes: tuple[str, ...], incomplete: str) -> list[CompletionItem[str]]:
     """The files with these suffixes and the folders. A folder ends in `/`, and hidden ones are offered after a dot."""
     head, tail = os.path.split(incomplete)
@@ -180,16 +189,31 @@ def _passes() -> Iterable[str]:
 
 
 def _strategies() -> Iterable[str]:
-    from archlang.search.strategies import STRATEGIES
+    from archlang.search import strategies
 
-    return STRATEGIES
+    return strategies.names()
+
+
+def _mutations() -> Iterable[str]:
+    from archlang.search.mutations import MUTATIONS
+
+    return MUTATIONS
 
 
 codes = one_of(_codes)
+mutations = several_of(_mutations)
 backends = one_of(_backends)
 strategies = one_of(_strategies)
 passes = several_of(_passes)
-evaluators = one_of(lambda: ("train", "cost"))
+
+
+def _evaluators() -> Iterable[str]:
+    from archlang.search import evaluators
+
+    return evaluators.names()
+
+
+evaluators = one_of(_evaluators)
 
 
 def _devices() -> Iterable[str]:

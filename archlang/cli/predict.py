@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from archlang.device.predict.table import Identity, Table
     from archlang.device.predict.validate import Report
     from archlang.ir.graph import Graph
+    from archlang.lower import Decision
     from archlang.search.space import Space
 
 RUNS, MIN_SECS = 20, 0.4
 """Of each candidate, where the command line does not say: many networks, each a little less exactly, tell more."""
 
 PROCESSES = 2
-"""Of each candidate; the campaign has a reference network of its own."""
+"""Of each candidate, in turns with the reference model."""
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed: so that networks to validate with are other ones than those to fit."""
@@ -66,6 +68,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--space", metavar="SPACE", help="A SPEC with choices in it."),
     click.option(
+        "--pick",
+        "picks",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Of --space, only networks with this value of a decision: `r=224`, or `k in row 2=5`.",
+    ),
+    click.option(
         "-o", "output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="TABLE, or the plot."
     ),
     click.option("--budget", type=Duration(), default="10m", show_default=True, help="For all of the measuring."),
@@ -85,6 +94,7 @@ class Asked:
     build_table: bool
     validate: str | None
     space: str | None
+    picks: tuple[str, ...]
     output: Path | None
     budget: float
     count: int
@@ -95,6 +105,7 @@ class Asked:
     quantize: str
     runs: int
     min_secs: float
+    reference: str
     as_json: bool
 
 
@@ -118,26 +129,79 @@ def run(ctx: click.Context, spec: str | None) -> None:
     shorter = {name: value for name, value in usual.items() if ctx.get_parameter_source(name) is _BY_DEFAULT}
     asked = Asked(**{name: {**given, **shorter}[name] for name in Asked.__dataclass_fields__})
     assert asked.space is not None
-    (_build if asked.build_table else _validate)(asked, _space(asked.space, asked.overrides))
+    (_build if asked.build_table else _validate)(asked, _part(asked))
 
 
-def _space(spec: str, overrides: dict[str, Any]) -> Space:
+# what is drawn
+
+
+@dataclass(frozen=True)
+class Part:
+    """The networks of a space that have these values of these decisions: by the names that `check` shows."""
+
+    space: Space
+    picked: dict[str, str]
+
+    def draw(self, rng: Random) -> Graph:
+        """A random network. What does not fit together is drawn again. Raises ArchError where nothing seems to fit."""
+        from archlang.errors import ArchError
+
+        for _ in range(_MOST_DRAWN - 1):
+            try:
+                return self._drawn(rng)
+            except ArchError:
+                continue
+        return self._drawn(rng)
+
+    def _drawn(self, rng: Random) -> Graph:
+        walk = self.space.diagram.walk({}, lambda decision: self._index(decision, rng))
+        return self.space.graph(walk.trace)
+
+    def _index(self, decision: Decision, rng: Random) -> int:
+        value = self.picked.get(_name(decision))
+        return rng.randrange(decision.count) if value is None else _alternatives(decision).index(value)
+
+    @property
+    def name(self) -> str:
+        return " with ".join(filter(None, (self.space.name, ", ".join(f"{k}={v}" for k, v in self.picked.items()))))
+
+    @property
+    def digest(self) -> str:
+        own = self.space.digest
+        return sha256(repr((own, sorted(self.picked.items()))).encode()).hexdigest() if self.picked else own
+
+
+def _part(asked: Asked) -> Part:
+    """Raises UsageError where a pick names no decision, or no value of it."""
     from archlang.search.space import Space
 
-    net = load_net(spec, None, overrides)
-    return Space(net.value, net.args)
+    assert asked.space is not None
+    net = load_net(asked.space, None, asked.overrides)
+    part = Part(Space(net.value, net.args), {})
+    rng = Random(0)
+    for _ in range(_MOST_DRAWN if asked.picks else 0):  # in these, all decisions are met
+        part.draw(rng)
+    return Part(part.space, dict(_checked(text, part.space) for text in asked.picks))
 
 
-def _draw(space: Space, rng: Random) -> Graph:
-    """A random network. What does not fit together is drawn again."""
-    from archlang.errors import ArchError
+def _checked(text: str, space: Space) -> tuple[str, str]:
+    name, _, value = text.rpartition("=")
+    known = {_name(decision): _alternatives(decision) for decision in space.memo.decisions.values()}
+    if name not in known:
+        raise click.UsageError(f"--pick {text}: no decision of {space.name} is called `{name}`: {', '.join(known)}")
+    if value not in known[name]:
+        raise click.UsageError(f"--pick {text}: `{name}` is one of {', '.join(known[name])}")
+    return name, value
 
-    for _ in range(_MOST_DRAWN - 1):
-        try:
-            return space.graph(space.sample(rng))
-        except ArchError:
-            continue
-    return space.graph(space.sample(rng))
+
+def _name(decision: Decision) -> str:
+    return decision.label.replace("`", "")
+
+
+def _alternatives(decision: Decision) -> list[str]:
+    from archlang.search.extent import alternative
+
+    return [alternative(decision, index) for index in range(decision.count)]
 
 
 def _measure(quantize: str, threads: int, asked: Asked, graph: Graph) -> Reading:
@@ -146,27 +210,28 @@ def _measure(quantize: str, threads: int, asked: Asked, graph: Graph) -> Reading
     from archlang.device.predict.campaign import Reading
 
     model = bytes(compile_graph(graph, "tflite", Request(quantize=quantize, seed=asked.seed)).data)
-    result = bench(model, threads, asked.device, asked.runs, asked.min_secs, processes=PROCESSES, compare=None)
+    compare = None if asked.reference == "none" else asked.reference
+    result = bench(model, threads, asked.device, asked.runs, asked.min_secs, processes=PROCESSES, compare=compare)
     return Reading(result.median_ms, result.iqr_ms, result.runtime)
 
 
 # build
 
 
-def _build(asked: Asked, space: Space) -> None:
+def _build(asked: Asked, part: Part) -> None:
     from archlang.device.predict import table
     from archlang.device.predict.campaign import Campaign, build
 
     path = asked.output or table.place(asked.device)
     path.parent.mkdir(parents=True, exist_ok=True)
     measure = partial(_measure, asked.quantize, asked.threads, asked)
-    campaign = Campaign(_identity(asked, space), partial(_draw, space), measure, path, asked.budget, asked.seed)
+    campaign = Campaign(_identity(asked, part), part.draw, measure, path, asked.budget, asked.seed)
     with _live() as report:
         made = build(campaign, report)
     _show_table(asked, made, path)
 
 
-def _identity(asked: Asked, space: Space) -> Identity:
+def _identity(asked: Asked, part: Part) -> Identity:
     from archlang.device import transport
     from archlang.device.predict.table import Identity
 
@@ -175,7 +240,7 @@ def _identity(asked: Asked, space: Space) -> Identity:
         fingerprint = device.describe().fingerprint
     finally:
         device.close()
-    return Identity(asked.device, fingerprint, "", asked.threads, asked.quantize, space.name, space.digest)
+    return Identity(asked.device, fingerprint, "", asked.threads, asked.quantize, part.name, part.digest)
 
 
 def _show_table(asked: Asked, made: Table, path: Path) -> None:
@@ -214,13 +279,13 @@ def _live() -> Iterator[Callable[[Progress], None]]:
 # validate
 
 
-def _validate(asked: Asked, space: Space) -> None:
+def _validate(asked: Asked, part: Part) -> None:
     from archlang.device.predict import plot, table
 
     assert asked.validate is not None
     known = table.find(asked.validate)
     path = asked.output or Path(asked.validate).with_suffix(".svg")
-    found = _report(asked, space, known)
+    found = _report(asked, part, known)
     title = f"{known.identity.space}, {known.identity.quantize} on {known.identity.device}"
     plot.write(found, title, path)
     if asked.as_json:
@@ -229,10 +294,11 @@ def _validate(asked: Asked, space: Space) -> None:
         click.echo(f"{known}\n{found}\n{path}: predicted against measured")
 
 
-def _report(asked: Asked, space: Space, known: Table) -> Report:
+def _report(asked: Asked, part: Part, known: Table) -> Report:
+    from archlang.cost import cost
     from archlang.device.predict import validate
 
-    graphs = _held_out(asked, space, known)
+    graphs = _held_out(asked, part, known)
     known.model.predict(graphs[0])  # conditions the model on its measurements, once for all predictions
     start = time.perf_counter()
     predictions = known.model.predict_all(graphs)
@@ -241,7 +307,7 @@ def _report(asked: Asked, space: Space, known: Table) -> Report:
     with _live() as report:
         for graph, prediction in zip(graphs, predictions, strict=True):
             reading = _measure(known.identity.quantize, known.identity.threads, asked, graph)
-            pairs.append(validate.Pair(graph.digest, reading.ms, prediction))
+            pairs.append(validate.Pair(graph.digest, reading.ms, prediction, cost(graph).total.macs))
             report(_step(len(pairs), asked, time.perf_counter() - start))
     return validate.report(pairs, time.perf_counter() - start, predicting)
 
@@ -252,12 +318,12 @@ def _step(done: int, asked: Asked, seconds: float) -> Progress:
     return Progress(done, 0, 0, seconds, seconds * asked.count / done, "to validate")
 
 
-def _held_out(asked: Asked, space: Space, known: Table) -> list[Graph]:
+def _held_out(asked: Asked, part: Part, known: Table) -> list[Graph]:
     """Different networks, none of which the table was fitted to."""
     rng, seen = Random(asked.seed + VALIDATION_SEED), {row.digest for row in known.measured}
     found: list[Graph] = []
     for _ in range(_MOST_DRAWN * asked.count):
-        graph = _draw(space, rng)
+        graph = part.draw(rng)
         if graph.digest not in seen:
             seen.add(graph.digest)
             found.append(graph)

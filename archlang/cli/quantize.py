@@ -38,7 +38,11 @@ _OPTIONS = (
         help="How seen values become a range: " + ", ".join(observers.OBSERVERS) + "; `percentile=99.9`.",
     ),
     click.option("--equalize", is_flag=True, help="Bring the channels between layers to about the same range."),
-    click.option("--bias-correction", is_flag=True, help="Take back what rounded weights add to the mean."),
+    click.option(
+        "--bias-correction/--no-bias-correction",
+        default=None,
+        help="Take back what rounded weights add to the mean.  [default: with --calibration]",
+    ),
     click.option(
         "--float",
         "keep_float",

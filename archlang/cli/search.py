@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archlang.cli import complete
-from archlang.cli.common import emit_json, import_path_option, json_option, set_option
+from archlang.cli.common import emit_json, import_path_option, json_option, recipe_option, set_option
 from archlang.cli.failures import INTERRUPTED
 
 if TYPE_CHECKING:
-    from archlang.search.driver import SearchResult
+    from archlang.search.driver import Plan, Progress, SearchResult
     from archlang.search.plan import Options
 
 _WORDS = "archlang.search.words"
+
+PROGRESS = ("auto", "live", "lines", "json", "none")
+"""live: a view that is drawn anew. lines: one now and then. json: the same as JSON. auto: live on a terminal, lines on
+one that cannot go back, nothing where stderr is no terminal."""
 
 
 class _Remembering(click.Command):
@@ -49,7 +55,7 @@ class _Remembering(click.Command):
     "--strategy",
     metavar="S",
     shell_complete=complete.strategies,
-    help="evolution, random; arguments so: 'evolution(population=20)'.",
+    help="bayesian, evolution, nsga2, ...; arguments so: 'evolution(population=20)'.",
 )
 @click.option(
     "--evaluator",
@@ -57,17 +63,40 @@ class _Remembering(click.Command):
     show_default=True,
     metavar="E",
     shell_complete=complete.evaluators,
-    help="train; cost: static metrics alone.",
+    help="train; cost: static metrics alone; proxy; module:function; arguments so: 'train(inherit=true)'.",
 )
 @click.option("--epochs", default=5, show_default=True, type=click.IntRange(1), help="Of each candidate's training.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2))
 @click.option(
     "--lr", default=0.1, show_default=True, type=click.FloatRange(0, min_open=True), help="Peak learning rate."
 )
+@recipe_option
+@click.option(
+    "--accelerator",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="What candidates are trained on; auto: CUDA where PyTorch finds it.",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="For measuring latency.")
+@click.option(
+    "--latency-table",
+    metavar="T",
+    shell_complete=complete.latency_tables,
+    help="Predict latency by this table, a file or a device, and measure none.",
+)
 @click.option("--timeout", default=900.0, show_default=True, type=click.FloatRange(1), help="Seconds for a candidate.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), metavar="DIR", help="runs/SEARCH by default.")
 @click.option("--resume", is_flag=True, help="Go on with the run in DIR.")
+@click.option("--dry-run", is_flag=True, help="Say what would be searched, and begin nothing.")
+@click.option(
+    "--progress",
+    default="auto",
+    show_default=True,
+    type=click.Choice(PROGRESS),
+    help="On stderr; auto: live on a terminal, else nothing.",
+)
+@click.option("--optuna", "storage", metavar="URL", help="Keep an Optuna study of the run, such as sqlite:///study.db.")
 @import_path_option
 @json_option
 @click.pass_context
@@ -77,6 +106,7 @@ def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json
     A run that was killed goes on with --resume: nothing that was finished is lost or done again. Ctrl-C ends it
     cleanly.
     """
+    from archlang.cli.search_preview import show_preview
     from archlang.cli.search_view import live, show_front
     from archlang.search.driver import run
     from archlang.search.plan import plan_of
@@ -85,8 +115,16 @@ def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json
     plan, notes = plan_of(load_search(spec, overrides), _options(options, _command(ctx)))
     for note in notes:
         click.echo(f"note: {note}", err=True)
-    with live(plan) as progress:
-        result = run(plan, options["resume"], progress)
+    if options["dry_run"]:
+        show_preview(plan, as_json)
+        return
+    with live(plan, options["progress"]) as progress, _study(plan, options["storage"]) as follow:
+
+        def show(now: Progress) -> None:
+            progress(now)
+            follow()
+
+        result = run(plan, options["resume"], show)
     if as_json:
         emit_json(result.as_json())
     else:
@@ -94,14 +132,28 @@ def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json
     _ending(ctx, result)
 
 
+@contextmanager
+def _study(plan: Plan, storage: str | None) -> Iterator[Callable[[], None]]:
+    """What to call now and then so that the study follows the run. It is brought up to date at the end."""
+    if storage is None:
+        yield lambda: None
+        return
+    from archlang.report.study import Mirror
+
+    mirror = Mirror(storage, plan.folder)
+    yield mirror.follow
+    mirror.update()
+
+
 def _options(given: dict[str, Any], called: str) -> Options:
     """The library's options."""
     from archlang.search.plan import Options
     from archlang.train import Recipe
 
-    recipe = Recipe(epochs=given["epochs"], batch_size=given["batch_size"], lr=given["lr"])
+    settings = {name: given[name] for name in ("epochs", "batch_size", "lr")}
+    recipe = Recipe(**settings, device=given["accelerator"]).with_text(given["settings"])
     passed = ("evaluator", "data", "device", "trials", "seed", "strategy", "workers", "folder", "resume", "threads")
-    kept = {name: given[name] for name in passed}
+    kept = {name: given[name] for name in (*passed, "latency_table")}
     return Options(**kept, timeout_secs=given["timeout"], recipe=recipe, command=called)
 
 

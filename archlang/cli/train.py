@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang.cli import complete
-from archlang.cli.common import console, emit_json, json_option, load_net, net_options
+from archlang.cli.common import console, emit_json, json_option, load_net, net_options, recipe_option
 
 if TYPE_CHECKING:
     from archlang.data import Dataset
@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     "--ema", default=0.0, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Decay; 0: none."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option(
+    "--device",
+    "--accelerator",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="auto: CUDA where PyTorch finds it.",
+)
+@recipe_option
+@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="Kept each epoch; goes on from it.")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="W.safetensors")
 @json_option
@@ -45,25 +54,30 @@ def command(
     overrides: dict[str, Any],
     data: str,
     weights: Path | None,
+    checkpoint: Path | None,
+    settings: str,
     output: Path,
     as_json: bool,
     **recipe: Any,
 ) -> None:
     """Train the PyTorch of SPEC to classify images; writes the weights and prints the accuracy.
 
-    The images are resized to the network's input. SGD with Nesterov momentum, label smoothing, warm-up, cosine decay.
+    The images are resized to the network's input. SGD with Nesterov momentum, label smoothing, warm-up, cosine decay,
+    where --recipe asks for nothing else.
     """
     from archlang import weights as arrays
     from archlang.data import load_data
-    from archlang.train import Recipe, train
+    from archlang.train import Recipe, check_recipe, train
 
     if output.suffix != ".safetensors":
         raise click.BadParameter(f"{output} does not end in .safetensors", param_hint="-o")
+    settled = Recipe(**recipe).with_text(settings)
+    check_recipe(settled)
     graph = load_net(spec, net, overrides).graph
     start = arrays.checked(graph, arrays.load(weights), str(weights)) if weights is not None else None
     dataset = load_data(data, graph.nodes[graph.inputs[0]].type.shape)
-    with _epochs(recipe["epochs"]) as progress:
-        result = train(graph, dataset, Recipe(**recipe), start, progress)
+    with _epochs(settled.epochs) as progress:
+        result = train(graph, dataset, settled, start, progress, checkpoint)
     arrays.save(result.weights, output, {"net": graph.name, "digest": graph.digest, "data": data})
     _report(result, dataset, output, as_json)
 
@@ -74,6 +88,7 @@ def _report(result: TrainResult, data: Dataset, output: Path, as_json: bool) -> 
         "accuracy": result.accuracy,
         "loss": list(result.loss),
         "epochs": len(result.loss),
+        "epoch": result.epoch,
         "seconds": result.seconds,
         "train_images": len(data.y_train),
         "test_images": len(data.y_test),

@@ -17,7 +17,8 @@ class Facts:
     """bytes: of the file, and of those beside it that hold its weights. operators: name -> count, delegates aside.
     computed: type of number -> how many operators make such. constants: bytes of weights and other constants, counted
     once where several tensors share them. peak_bytes: the most that activations need at once for batch 1; None where
-    shapes are unknown. inputs, outputs: as text, `image int8 1x224x224x3`.
+    shapes are unknown. inputs, outputs: as text, `image int8 1x224x224x3`. placeholders: whether nobody has measured
+    its scales, so that its outputs mean nothing.
     """
 
     format: str
@@ -29,6 +30,7 @@ class Facts:
     peak_bytes: int | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    placeholders: bool = False
 
 
 @dataclass(frozen=True)

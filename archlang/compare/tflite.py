@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
@@ -53,7 +54,18 @@ def _facts(model: Any, schema: Any, size: int) -> Facts:
         peak_bytes=peak([named[i] for i in inputs], steps, [str(i) for i in outputs]),
         inputs=tuple(str(values[i]) for i in inputs),
         outputs=tuple(str(values[i]) for i in outputs),
+        placeholders=_origin(model).get("scales") == "placeholders",
     )
+
+
+def _origin(model: Any) -> dict[str, Any]:
+    """What a file of archlang's own says of where it comes from."""
+    for entry in (model.Metadata(i) for i in range(model.MetadataLength())):
+        if entry.Name() == b"archlang":
+            buffer = model.Buffers(entry.Buffer())
+            found: dict[str, Any] = json.loads(bytes(buffer.DataAsNumpy()))
+            return found
+    return {}
 
 
 _ITEMSIZES = {"float16": 2, "int16": 2, "uint16": 2, "int64": 8, "uint64": 8, "float64": 8, "complex64": 8}

@@ -118,5 +118,17 @@ def _rows(text: str) -> Iterator[dict[str, str]]:
         elif not line.strip():
             return
         else:
-            cells = [cell.strip() for cell in line.strip("\t").split(separator, len(titles) - 1)]
-            yield {_COLUMNS[title]: cell for title, cell in zip(titles, cells, strict=False) if title in _COLUMNS}
+            cells = line.strip("\t").split("\t") if separator == "\t" else _cells(line, len(titles))
+            named = zip(titles, map(str.strip, cells), strict=False)
+            yield {_COLUMNS[title]: cell for title, cell in named if title in _COLUMNS}
+
+
+_NUMBER = r"\s*[-+.\de]+%?\s*"
+
+
+def _cells(line: str, count: int) -> list[str]:
+    """The cells of a line of CSV, whose first and last may hold commas: `Convolution (NHWC, QC8) IGEMM, 0.1, ...`."""
+    found = re.fullmatch(rf"(.*?),({_NUMBER}(?:,{_NUMBER}){{{count - 3}}}),(.*)", line)
+    if found is None:
+        raise DeviceFailure("partial", "a line in the profile of benchmark_model is not whole")
+    return [found[1], *found[2].split(","), found[3]]

@@ -16,7 +16,8 @@ from archlang.errors import OutsideError
 
 
 class Host:
-    """LiteRT (or an installed tflite-runtime or TensorFlow) for .tflite, ONNX Runtime for .onnx, on the CPU."""
+    """LiteRT (or an installed tflite-runtime or TensorFlow) for .tflite, ONNX Runtime for .onnx,
+    PyTorch for generated modules, on the CPU."""
 
     def run(self, model: Path, settings: Settings) -> Sampled:
         before = scripts.conditions(agent.conditions())

@@ -28,7 +28,8 @@ __all__ = ["NOISY", "BenchResult", "Statistics", "bench", "measured"]
 WARMUP_RUNS, WARMUP_SECS = 3, 0.1
 """Of each process."""
 
-_SUFFIXES = (".tflite", ".onnx")
+_SUFFIXES = (".tflite", ".onnx", ".py")
+"""The last: a generated PyTorch module, as `torch_file` writes it."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def bench(
     graph: Graph | None = None,
     told: Told = lambda done: None,
 ) -> BenchResult:
-    """Measure the latency of a .tflite or .onnx file, or of its content, on random inputs.
+    """Measure the latency of a .tflite or .onnx file, or of its content, on random inputs; or of a PyTorch module in a
+    .py file of `torch_file`.
 
     At least `runs` runs and `min_secs` seconds in `processes` processes together, each after a warm-up; again where the
     result is too noisy, three times at most. profile: also the time per operator. compare: the reference model that is
@@ -295,7 +297,11 @@ def _comparison(found: Measured, other: Reference | None) -> Compared | None:
 def _compared(compare: str | Path | None, suffix: str) -> Reference | None:
     if compare is None:
         return None
-    return reference.own(suffix) if compare == "own" else reference.named(Path(compare))
+    return reference.own(_REFERENCES.get(suffix, suffix)) if compare == "own" else reference.named(Path(compare))
+
+
+_REFERENCES = {".py": ".tflite"}
+"""Whose reference tells how fast the device is, where there is none of the kind: PyTorch takes long to start."""
 
 
 def origin(content: bytes) -> Graph | None:
@@ -332,7 +338,8 @@ def _check(threads: int, runs: int, min_secs: float, processes: int) -> None:
 
 def _checked(path: Path) -> Path:
     if path.suffix not in _SUFFIXES:
-        raise fail("E1003", f"{path}: only .tflite and .onnx files can be measured")
+        help = "of an .arch file, `archlang bench SPEC --runtime` compiles what a runtime needs"
+        raise fail("E1003", f"{path}: only .tflite and .onnx files can be measured", help=help)
     if not path.is_file():
         raise fail("E1005", f"there is no file {path}")
     return path

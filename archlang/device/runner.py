@@ -7,7 +7,7 @@ process, so that a runtime that crashes or hangs takes nothing else with it; oth
 
 Request: model (path), threads, warmup_runs, warmup_secs, runs, min_secs, profile, seed.
 Answer: runtime, delegate, samples_ms, warmup_runs, ops (null, or a list of {name, op, ms}, which only ONNX Runtime
-gives here); or error (`missing`, `model` or `profile`) and message.
+and PyTorch give here); or error (`missing`, `model` or `profile`) and message.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,15 +64,15 @@ def end_with_parent() -> None:
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to a request."""
-    load = load_onnx if request["model"].endswith(".onnx") else load_tflite
-    run, runtime, delegate = load(request["model"], request["threads"], request["seed"])
+    suffix = os.path.splitext(request["model"])[1]
+    run, runtime, delegate = LOADERS[suffix](request["model"], request["threads"], request["seed"])
     try:
         run()
     except Exception as error:
         raise Failure("model", f"{runtime} cannot run it: {_first_line(error)}") from error
     warmup, samples = timed(run, request)
-    wanted = request["profile"] and request["model"].endswith(".onnx")
-    ops = onnx_profile(request["model"], request["threads"], request["seed"]) if wanted else None
+    profile = PROFILES.get(suffix) if request["profile"] else None
+    ops = profile(request["model"], request["threads"], request["seed"]) if profile else None
     counted = {"samples_ms": samples, "warmup_runs": len(warmup) + 1}
     return {"runtime": runtime, "delegate": delegate, "ops": ops, **counted}
 
@@ -264,6 +265,93 @@ def onnx_operators(events: list[dict[str, Any]], warmup: int) -> list[dict[str, 
     return [{"name": name, "op": kinds[name], "ms": _median(ms[warmup:])} for name, ms in times.items()]
 
 
+# PyTorch
+
+
+def load_torch(model: str, threads: int, seed: int) -> tuple[Run, str, str]:
+    """As `load_tflite`, with a module in eager mode: a file of Python whose `MEASURED` names the class, and whose
+    `INPUTS` are the shapes of its inputs."""
+    torch, network, inputs = torch_network(model, threads, seed)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return network(*inputs)
+
+    return run, f"PyTorch {torch.__version__}", "CPU"
+
+
+def torch_network(model: str, threads: int, seed: int) -> tuple[Any, Any, list[Any]]:
+    """PyTorch, the module with fresh weights, and its inputs."""
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        raise Failure("missing", "PyTorch is not installed") from error
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    try:
+        spec = spec_from_file_location("measured_network", model)
+        assert spec is not None
+        assert spec.loader is not None
+        source = module_from_spec(spec)
+        spec.loader.exec_module(source)
+        network = network_class(source)().eval()
+        inputs = [torch.from_numpy(random_input("float32", shape, seed)) for shape in source.INPUTS]
+    except Exception as error:
+        raise Failure("model", f"PyTorch does not accept it: {_first_line(error)}") from error
+    return torch, network, inputs
+
+
+def network_class(source: Any) -> Any:
+    """The class that the file names, or its last one, where the generator had to call it otherwise."""
+    own = [each for each in vars(source).values() if isinstance(each, type) and each.__module__ == source.__name__]
+    return getattr(source, source.MEASURED, own[-1])
+
+
+def torch_profile(model: str, threads: int, seed: int) -> list[dict[str, Any]]:
+    """The time of each layer that is a module, in the order of evaluation; before them that of what is none
+    (activations, sums, reshapes), together."""
+    torch, network, inputs = torch_network(model, threads, seed)
+    layers = {name: each for name, each in network.named_modules() if name and not list(each.children())}
+    watches = {name: _Watch(each) for name, each in layers.items()}
+    outside: list[float] = []
+
+    def run() -> None:
+        before, start = sum(watch.total for watch in watches.values()), time.perf_counter_ns()
+        network(*inputs)
+        taken = (time.perf_counter_ns() - start) / 1e6
+        outside.append(taken - sum(watch.total for watch in watches.values()) + before)
+
+    with torch.inference_mode():
+        repeat(run, PROFILE_WARMUP + PROFILE_RUNS, 0.0)
+    called = [name for name, watch in watches.items() if watch.times]
+    ops = [{"name": name, "op": type(layers[name]).__name__, "ms": _per_run(watches[name].times)} for name in called]
+    return [{"name": "outside of modules", "op": "functional", "ms": _median(outside[PROFILE_WARMUP:])}, *ops]
+
+
+class _Watch:
+    """Times the calls of a module, in milliseconds."""
+
+    def __init__(self, module: Any) -> None:
+        self.times: list[float] = []
+        self.total = 0.0
+        self._start = 0
+        module.register_forward_pre_hook(self._begin)
+        module.register_forward_hook(self._end)
+
+    def _begin(self, *_: object) -> None:
+        self._start = time.perf_counter_ns()
+
+    def _end(self, *_: object) -> None:
+        self.times.append((time.perf_counter_ns() - self._start) / 1e6)
+        self.total += self.times[-1]
+
+
+def _per_run(times: list[float]) -> float:
+    """A layer may be called several times in a run."""
+    calls = len(times) // (PROFILE_WARMUP + PROFILE_RUNS)
+    return calls * _median(times[calls * PROFILE_WARMUP :])
+
+
 def _median(values: list[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
@@ -273,6 +361,11 @@ def _median(values: list[float]) -> float:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+LOADERS = {".tflite": load_tflite, ".onnx": load_onnx, ".py": load_torch}
+PROFILES = {".onnx": onnx_profile, ".py": torch_profile}
+"""What is told here of each operator; litert_profile.py does it for .tflite."""
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ LITERT_PROFILE = Path(__file__).with_name("litert_profile.py")
 Ask = Callable[[Path, dict[str, Any]], dict[str, Any]]
 """Runs a script with a request as JSON on stdin; what it answered."""
 
-_EXTRAS = {".tflite": ("running a .tflite file", "tflite"), ".onnx": ("running an .onnx file", "onnx")}
+_EXTRAS = {
+    ".tflite": ("running a .tflite file", "tflite"),
+    ".onnx": ("running an .onnx file", "onnx"),
+    ".py": ("running a PyTorch module", "torch"),
+}
 
 
 def answers(ask: Ask, model: Path, where: str, settings: Settings) -> tuple[dict[str, Any], tuple[OpTime, ...] | None]:

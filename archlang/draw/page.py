@@ -21,7 +21,7 @@ from archlang.draw.svg import COLOURS, clean
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _CONSTANTS = ("PAD", "GAP", "LAYER_GAP", "HEAD", "BORDER_GAP", "LANE", "PORT", "BEND", "MOST_BEND", "SWEEPS")
-_DARK = {
+DARK = {
     "conv": ("#1d3350", "#6ea3e6"),
     "linear": ("#2f2750", "#a58cf0"),
     "pool": ("#45301a", "#e09a4e"),
@@ -77,14 +77,15 @@ def _text(name: str) -> str:
 
 
 def _style() -> str:
-    light, dark = _variables(COLOURS), f"  {_DARK_PAGE}\n{_variables(_DARK)}"
-    rules = [f".{kind} {{ --fill: var(--{kind}); --line: var(--{kind}-line); }}" for kind in _DARK]
+    light, dark = variables(COLOURS), f"  {_DARK_PAGE}\n{variables(DARK)}"
+    rules = [f".{kind} {{ --fill: var(--{kind}); --line: var(--{kind}-line); }}" for kind in DARK]
     style = _text("page.css").replace("/*light*/", light).replace("/*dark*/", dark)
     return "\n".join([style, *rules, ""])
 
 
-def _variables(colours: dict[str, tuple[str, str]]) -> str:
-    return "\n".join(f"  --{kind}: {colours[kind][0]}; --{kind}-line: {colours[kind][1]};" for kind in _DARK)
+def variables(colours: dict[str, tuple[str, str]]) -> str:
+    """CSS variables: `--conv` for what a kind is filled with, `--conv-line` for its border."""
+    return "\n".join(f"  --{kind}: {colours[kind][0]}; --{kind}-line: {colours[kind][1]};" for kind in DARK)
 
 
 def _tools() -> str:

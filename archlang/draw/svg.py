@@ -90,6 +90,14 @@ def svg(placed: Placed, standalone: bool = True) -> str:
     return "\n".join(parts) + "\n"
 
 
+def inside(placed: Placed) -> str:
+    """The drawing alone, without a background, a title or a legend: for a page that has them and colours it. Boxes are
+    of the class `box` and of that of their kind."""
+    width, height = round(placed.width), round(placed.height)
+    head = f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="{_FONT}" role="img">'
+    return "\n".join([head, f"<title>{escape(clean(placed.box.title))}</title>", *_inside(placed, 0, 0), "</svg>"])
+
+
 def _around(page: Sheet) -> Iterator[str]:
     yield _text(page.title, MARGIN, 28, TITLE, TEXT, "start", bold=True)
     yield _text(page.summary, MARGIN, 45, NOTE_LINE, NOTE, "start")

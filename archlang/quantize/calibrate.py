@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -22,24 +22,106 @@ def each(samples: Samples, most: int | None = None) -> Iterator[Samples]:
         yield {name: array[i : i + 1] for name, array in samples.items()}
 
 
+_GRID = 8
+"""Positions of one sample along each axis, at least, that the mean over all positions is taken from."""
+
+_BLOCK = 1 << 16
+"""Values that are looked at at once: 256 kB."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What calibration inputs show, by the name of the value. means: over the samples, element by element, without the
+    batch; with one position where the mean is over all of them."""
+
+    ranges: dict[str, Range]
+    means: dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for. ranges: the values that get one. positive: those of them that are never negative. means: the
+    values whose mean is taken, and whether over all positions too."""
+
+    ranges: Collection[str]
+    positive: Collection[str] = ()
+    means: Mapping[str, bool] = field(default_factory=dict)
+
+
 def observed(
-    executor: Executor, samples: Samples, tuning: Tuning, places: Mapping[str, Span | None]
-) -> dict[str, Range]:
-    """A range for every value that the executor shows. places: of the layers in the source.
+    executor: Executor, samples: Samples, tuning: Tuning, places: Mapping[str, Span | None], wanted: Wanted
+) -> Seen:
+    """Every value is looked at once. places: of the layers in the source.
 
     Raises ArchError, naming the sample and the layer, where a value is not finite.
     """
-    found = {name: observers.made(tuning) for name in executor.names}
+    watches = {name: _Watch(name, wanted, tuning) for name in executor.names}
 
     def see(name: str, values: NDArray[np.float32], number: int) -> None:
-        low, high = float(values.min()), float(values.max())  # both keep a NaN
+        low, high = watches[name].see(values)
         if not (np.isfinite(low) and np.isfinite(high)):
             raise not_finite(name, number, low, high, places.get(name.partition("/")[0]))
-        found[name].see(values, low, high)
 
     for number, inputs in enumerate(each(samples)):
         executor.run(inputs, partial(see, number=number))
-    return {name: observer.range() for name, observer in found.items()}
+    return Seen(
+        {name: watches[name].observer.range() for name in wanted.ranges},
+        {name: watches[name].mean() for name in wanted.means},
+    )
+
+
+class _Watch:
+    """One value over all samples."""
+
+    def __init__(self, name: str, wanted: Wanted, tuning: Tuning) -> None:
+        self.observer = observers.made(tuning)
+        self.ranged, self.positive = name in wanted.ranges, name in wanted.positive
+        self.averaged, self.flat = name in wanted.means, wanted.means.get(name, False)
+        self.total: NDArray[np.float32] | None = None
+        self.count = 0
+
+    def see(self, values: NDArray[np.float32]) -> Range:
+        """The smallest and the largest number of one sample's, as far as they are looked for; both keep a NaN."""
+        low, high = 0.0, 0.0
+        if self.ranged:
+            low, high = ends(values, self.positive)
+            if not (np.isfinite(low) and np.isfinite(high)):
+                return low, high
+            self.observer.see(values, low, high)
+        if self.averaged:
+            self.add(_some_positions(values) if self.flat else values)
+        return low, high
+
+    def add(self, batch: NDArray[np.float32]) -> None:
+        values = batch.sum(axis=0)
+        self.count += len(batch)
+        if self.total is None:
+            self.total = values
+        else:
+            self.total += values
+
+    def mean(self) -> NDArray[np.float64]:
+        assert self.total is not None, "no sample was seen"
+        found = self.total.astype(np.float64) / self.count
+        return found[None, None] if self.flat else found
+
+
+def _some_positions(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A grid of positions, (count, channels): in one sample neighbours say much the same. Odd steps, since a
+    convolution with a stride may have left a pattern of even ones."""
+    steps = [size // _GRID | 1 for size in values.shape[1:-1]]
+    grid = tuple(slice(step // 2, None, step) for step in steps)
+    return np.asarray(values[0][grid], np.float32).reshape(-1, values.shape[-1])
+
+
+def ends(values: NDArray[np.float32], positive: bool = False) -> Range:
+    """The smallest and the largest number; where none can be negative, 0 does for the smallest. Block by block, which
+    stay in the core's cache between the two."""
+    if values.size > _BLOCK:
+        flat = values.reshape(-1)
+        pairs = [ends(flat[i : i + _BLOCK], positive) for i in range(0, flat.size, _BLOCK)]
+        return float(np.min([low for low, _ in pairs])), float(np.max([high for _, high in pairs]))
+    return 0.0 if positive else float(values.min()), float(values.max())
 
 
 def not_finite(name: str, sample: int, low: float, high: float, span: Span | None) -> Exception:
@@ -78,23 +160,3 @@ def channels(executor: Executor, samples: Samples) -> dict[str, Channels]:
     for inputs in each(samples):
         executor.run(inputs, see)
     return found
-
-
-def means(executor: Executor, samples: Samples, flat: Mapping[str, bool]) -> dict[str, NDArray[np.float64]]:
-    """The mean over the samples of each of the values in `flat`, element by element, without the batch; where `flat`
-    says so, over all positions too, which become one."""
-    sums: dict[str, NDArray[np.float32]] = {}
-    count = 0
-
-    def see(name: str, values: NDArray[np.float32]) -> None:
-        axes = tuple(range(values.ndim - 2))
-        seen = values[0].mean(axis=axes, keepdims=True) if flat[name] else values[0]
-        if name in sums:
-            sums[name] += seen
-        else:
-            sums[name] = seen.copy()
-
-    for inputs in each(samples):
-        executor.run(inputs, see)
-        count += 1
-    return {name: total.astype(np.float64) / count for name, total in sums.items()}

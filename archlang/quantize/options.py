@@ -58,14 +58,16 @@ class Budget:
 class Options:
     """What the quantize pass does, beside the mode.
 
-    keep_float: dotted names of layers, with `*` and `?`, that stay in floats. budget: layers that are found.
+    bias_correction: None is yes where there are calibration inputs and no ranges from training; in that, biases have
+    learnt to live with the roundings. keep_float: dotted names of layers, with `*` and `?`, that stay in floats.
+    budget: layers that are found.
     ranges: learnt in training, called as `qat.range_name` calls them; they go before all that is measured.
     report: whether to measure the quantized network against the float one.
     """
 
     tuning: Tuning = Tuning()
     equalize: bool = False
-    bias_correction: bool = False
+    bias_correction: bool | None = None
     keep_float: tuple[str, ...] = ()
     budget: Budget | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)

@@ -28,10 +28,9 @@ Measure = Callable[[Graph], tuple[float, ...]]
 AMOUNTS = ("params", "macs", "flops")
 
 
-def static(graph: Graph) -> tuple[float, ...]:
-    """`AMOUNTS` of the network."""
-    total = cost(graph).total
-    return total.params, total.macs, total.flops
+def nothing(graph: Graph) -> tuple[float, ...]:
+    """The measure where nothing more than `AMOUNTS` is wanted."""
+    return ()
 
 
 class _Fork:
@@ -45,8 +44,8 @@ class _Fork:
 
 
 class _Leaf:
-    """The end of a piece. reads: the decisions on the way to it. amounts: of `Measure`. content: equal for pieces with
-    equal ops."""
+    """The end of a piece. reads: the decisions on the way to it. amounts: params, macs, flops, and those of `Measure`.
+    content: equal for pieces with equal ops."""
 
     __slots__ = ("amounts", "content", "next", "reads")
 
@@ -81,16 +80,17 @@ class _Entry:
 
 @record(frozen=True, slots=True)
 class Walk:
-    """A candidate. trace: its active decisions, in the order in which they are read. amounts: of `Measure`, summed.
+    """A candidate. trace: its active decisions, in the order in which they are read. amounts: params, macs, flops.
 
     digest: equal only for equal networks. (Equal networks may differ in it, where their source is cut differently.)
-    path: the pieces.
+    path: the pieces. features: of `Measure`, summed over them.
     """
 
     trace: dict[str, int]
     amounts: dict[str, float]
     digest: str
     path: Path
+    features: list[float]
 
 
 MAX_PIECES = 100_000
@@ -105,11 +105,10 @@ class Diagram:
         net: NetValue,
         args: Mapping[str, Value],
         memo: Memo,
-        measure: Measure = static,
-        names: Sequence[str] = AMOUNTS,
+        measure: Measure = nothing,
     ) -> None:
-        """names: of the numbers that `measure` gives."""
-        self._pieces, self._memo, self._measure, self._names = Pieces(net, args, memo), memo, measure, tuple(names)
+        """measure: what is to be known of a piece beside `AMOUNTS`."""
+        self._pieces, self._memo, self._measure = Pieces(net, args, memo), memo, measure
         self._forget()
 
     def _forget(self) -> None:
@@ -149,7 +148,8 @@ class Diagram:
                     trace.update(leaf.reads)
                 path += rest
                 break
-        return Walk(trace, self._sums(path), _digest(path), path)
+        sums = _sums(path)
+        return Walk(trace, dict(zip(AMOUNTS, sums, strict=False)), _digest(path), path, sums[len(AMOUNTS) :])
 
     def _leaf_at(self, entry: _Entry, picks: Mapping[str, int], trace: dict[str, int], choose: Choose) -> _Leaf:
         node = entry.node
@@ -168,10 +168,6 @@ class Diagram:
             raise node.error
         assert type(node) is _Leaf
         return node
-
-    def _sums(self, path: Path) -> dict[str, float]:
-        columns = zip(*[leaf.amounts for leaf in path[1:]], strict=True)
-        return dict(zip(self._names, map(sum, columns), strict=True))
 
     def _explored(
         self, entry: _Entry, picks: Mapping[str, int], trace: dict[str, int], choose: Choose
@@ -203,7 +199,9 @@ class Diagram:
         key = (content, piece.before)
         known = self._amounts.get(key)
         if known is None:
-            known = self._amounts[key] = self._measure(piece.graph)
+            graph = piece.graph
+            total = cost(graph).total
+            known = self._amounts[key] = (total.params, total.macs, total.flops, *self._measure(graph))
         return known
 
     def _note(self, entry: _Entry, reads: dict[str, int], leaf: _Leaf) -> None:
@@ -234,6 +232,11 @@ class Diagram:
         content = blake2b(text.encode(), digest_size=8).digest()
         self._regions[id(region)] = (region, content)  # kept, so that its identity stays its own
         return content
+
+
+def _sums(path: Path) -> list[float]:
+    """Of the pieces' numbers; the start has none."""
+    return list(map(sum, zip(*[leaf.amounts for leaf in path[1:]], strict=True)))
 
 
 def _digest(path: Path) -> str:

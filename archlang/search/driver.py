@@ -22,7 +22,7 @@ from archlang.search.quiet import only_one
 from archlang.search.store import Store
 from archlang.search.strategies import Strategy
 from archlang.search.trial import Candidate, Space, Status, Trial
-from archlang.search.winners import Header, entry, write_front
+from archlang.search.winners import Winners, entry, write_front
 
 DATABASE = "search.db"
 PUBLISH_SECS = 5.0
@@ -181,6 +181,7 @@ class _Search:
         self.trials: dict[int, Trial] = {}
         self.begun: set[int] = set()
         self.at_once = False
+        self.instant = getattr(plan.evaluator, "instant", False)
         self.counts: Counter[Status] = Counter()
         self.history: list[Trial] = []
         self.seen_to = 0
@@ -310,7 +311,7 @@ class _Search:
         if trial.id in self.begun:
             self.store.finish(trial.id, outcome, trial.seconds)
         else:
-            self.store.add(trial)
+            self.store.add(trial, together=self.instant)
         self._keep(trial)
         if trial.status is Status.DONE and trial.whole:
             self.front_changed |= self.front.add(trial)
@@ -323,12 +324,15 @@ class _Search:
             self._publish()
         if time.monotonic() - self.reported > REPORT_SECS:
             self.reported = time.monotonic()
+            self.store.commit()  # what a user has seen is not lost
             self.report(self._progress())
 
     def _publish(self) -> None:
         plan = self.plan
-        header = Header(plan.command, plan.trials, plan.seed, plan.device)
-        write_front(plan.folder, plan.space, self.front.trials, header)
+        winners = Winners(
+            plan.command, plan.trials, plan.seed, plan.device, self.trials, plan.objective.axes, plan.bundle
+        )
+        write_front(plan.folder, plan.space, self.front.trials, winners)
         self.published, self.front_changed = time.monotonic(), False
 
     def _count(self) -> int:

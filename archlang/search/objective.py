@@ -75,6 +75,10 @@ class Objective:
             return (self._reward(metrics),)
         return tuple([sign * metrics[name] for name, sign in self._signs])
 
+    def worth(self, metrics: Metrics) -> Point:
+        """What is to be large: the reward alone where there is one, else each objective."""
+        return self.point(metrics) if self.reward is None else (self._reward(metrics),)
+
     @cached_property
     def _signs(self) -> tuple[tuple[str, int], ...]:
         return (*((name, 1) for name in self.maximize), *((name, -1) for name in self.minimize))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from archlang.device import transport
 from archlang.device.predict import table
-from archlang.errors import fail, nearest
-from archlang.search import strategies
+from archlang.errors import fail
+from archlang.search import evaluators, strategies
 from archlang.search.driver import DATABASE, Plan
-from archlang.search.evaluators import CostEvaluator, Evaluator, TrainEvaluator
+from archlang.search.evaluators import CostEvaluator, Setting
 from archlang.search.objective import Constraint, Objective, restricted
-from archlang.search.space import SearchSpec
+from archlang.search.space import SearchSpec, Space
 from archlang.search.strategies import Strategy
 from archlang.train import Recipe
 
 TRIALS = 100
-EVALUATORS = ("train", "cost")
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,8 @@ class Options:
     """What a caller asks for beside the file; None leaves it to the file.
 
     strategy: a name, or a name with arguments, `evolution(population=20)`. folder: the run's; without one it is
-    runs/NAME, or a numbered neighbour where that is taken.
+    runs/NAME, or a numbered neighbour where that is taken. evaluator: a name, one with arguments, `train(runs=50)`, or
+    `module:function`. latency_table: a file or a device, by which latency is predicted instead of measured.
     """
 
     evaluator: str = "train"
@@ -40,6 +38,7 @@ class Options:
     folder: Path | None = None
     resume: bool = False
     threads: int = 1
+    latency_table: str | None = None
     timeout_secs: float = 900.0
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=5))
     command: str = "archlang search"
@@ -51,12 +50,15 @@ def plan_of(spec: SearchSpec, options: Options) -> tuple[Plan, list[str]]:
     trials = _count("trials", options.trials, arguments.pop("trials", TRIALS), 1)
     seed = _count("seed", options.seed, arguments.pop("seed", 0), 0)
     strategy: Strategy = strategies.make(name, arguments)
+    strategies.check_space(strategy, spec.space)
     folder = options.folder or _folder(spec.name, options.resume)
-    evaluator = _evaluator(spec, options, folder)
     wanted = Objective(tuple(Constraint(*each) for each in spec.require), spec.maximize, spec.minimize, spec.reward)
+    evaluator = evaluators.make(options.evaluator, _setting(spec, options, folder, wanted.mentioned))
     objective, notes = restricted(wanted, evaluator.metrics, evaluator.name)
     if isinstance(evaluator, CostEvaluator):
         evaluator = replace(evaluator, peak_memory=objective.needs("peak_memory"))
+        if isinstance(spec.space, Space) and evaluator.measure is not None:
+            spec.space.measure(evaluator.measure)
     plan = Plan(
         space=spec.space,
         objective=objective,
@@ -68,7 +70,7 @@ def plan_of(spec: SearchSpec, options: Options) -> tuple[Plan, list[str]]:
         workers=_count("workers", options.workers, 1, 1),
         timeout_secs=options.timeout_secs,
         command=options.command,
-        device=_device(spec, options) if "latency" in evaluator.metrics else "",
+        device=(options.latency_table or _device(spec, options)) if "latency" in evaluator.metrics else "",
         bundle=spec.bundle,
     )
     return plan, notes
@@ -79,24 +81,9 @@ def _method(spec: SearchSpec, override: str | None) -> tuple[str, dict[str, Any]
     name, arguments = spec.method or ("evolution", {})
     if override is None:
         return name, dict(arguments)
-    chosen, given = _parsed(override)
-    known = {"trials", "seed"}
-    if chosen in strategies.STRATEGIES:
-        known |= {each.name for each in fields(strategies.STRATEGIES[chosen])}  # type: ignore[arg-type]
-    return chosen, {**{key: value for key, value in arguments.items() if key in known}, **given}
-
-
-def _parsed(text: str) -> tuple[str, dict[str, Any]]:
-    """`evolution(population=20)` as a name and its arguments, which are literals."""
-    try:
-        node = ast.parse(text, mode="eval").body
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {str(each.arg): ast.literal_eval(each.value) for each in node.keywords}
-    except (SyntaxError, ValueError):
-        pass
-    raise fail("E1201", f"`{text}` is not a search strategy", help="such as `evolution(population=20)`")
+    chosen = strategies.parsed(override)
+    known = {"trials", "seed", *strategies.takes(chosen.name)}
+    return chosen.name, {**{key: value for key, value in arguments.items() if key in known}, **chosen.arguments}
 
 
 def _count(name: str, given: int | None, otherwise: Any, least: int) -> int:
@@ -110,24 +97,19 @@ def _device(spec: SearchSpec, options: Options) -> str:
     return options.device or spec.device or "host"
 
 
-def _evaluator(spec: SearchSpec, options: Options, folder: Path) -> Evaluator:
-    if options.evaluator not in EVALUATORS:
-        raise fail("E1205", f"there is no evaluator `{options.evaluator}`", help=nearest(options.evaluator, EVALUATORS))
-    if options.evaluator == "cost":
-        return CostEvaluator(_latency_table(spec, options))
-    data = options.data or spec.data
-    if data is None:
-        help = "give --data digits, or write `data digits` in the search; --evaluator cost needs none"
-        raise fail("E1211", "this search trains its candidates, and has no data", help=help)
-    device = _device(spec, options)
-    transport.get(device)
-    return TrainEvaluator(
-        data,
+def _setting(spec: SearchSpec, options: Options, folder: Path, mentioned: tuple[str, ...]) -> Setting:
+    """What the evaluator is told."""
+    return Setting(
         folder,
-        options.recipe,
-        device=device,
-        threads=options.threads,
+        data=options.data or spec.data,
         trusted=options.data is not None,
+        device=_device(spec, options),
+        threads=options.threads,
+        latency_table=options.latency_table,
+        known_table=_latency_table(spec, options),
+        recipe=options.recipe,
+        mentioned=mentioned,
+        space=spec.space,
     )
 
 

@@ -11,7 +11,7 @@ from random import Random
 from archlang.errors import ArchError
 from archlang.search.objective import Objective
 from archlang.search.strategies import Strategy
-from archlang.search.trial import Candidate, Picks, Proposal, Space, Status, Trial, key_of
+from archlang.search.trial import Candidate, Picks, Proposal, Sketch, Space, Status, Trial, key_of
 
 ATTEMPTS = 1000
 """Proposals for one trial before the space counts as exhausted."""
@@ -31,7 +31,13 @@ class Proposed:
 def candidate_of(space: Space, trial: Trial) -> Candidate:
     """The network of a trial that was proposed before."""
     sketch = space.sketch(trial.picks)
-    return Candidate(trial.id, partial(space.graph, trial.picks), sketch.amounts, trial.fidelity, trial.parent)
+    return _candidate(space, sketch, trial.id, trial.fidelity, trial.parent)
+
+
+def _candidate(space: Space, sketch: Sketch, id: int, fidelity: float, parent: int | None) -> Candidate:
+    return Candidate(
+        id, partial(space.graph, sketch.picks), sketch.amounts, fidelity, parent, sketch.features, sketch.picks
+    )
 
 
 class Proposer:
@@ -85,7 +91,7 @@ class Proposer:
                 passed_over["known"] += 1
                 return None
             sketch = self._space.sketch(picks)
-            candidate = Candidate(id, partial(self._space.graph, picks), sketch.amounts, fidelity, proposal.parent)
+            candidate = _candidate(self._space, sketch, id, fidelity, proposal.parent)
             digest = candidate.graph.digest if self._exact else sketch.digest
         except ArchError as error:
             known = (key_of(picks), fidelity) in self._keys

@@ -16,9 +16,11 @@ from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, a
 from archlang.lower.body import Body
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope, Value, show
+from archlang.search import strategies
 from archlang.search.bundle import Bundle, bundle
-from archlang.search.diagram import Diagram, Path, Walk
+from archlang.search.diagram import Diagram, Measure, Path, Walk, nothing
 from archlang.search.extent import Extent, alternative, explore
+from archlang.search.program_space import ProgramSpace
 from archlang.search.rewrite import picked_program
 from archlang.search.trial import Sketch, key_of
 from archlang.spec import module_of, split, values
@@ -38,7 +40,7 @@ class Walked(dict[str, int]):
         super().__init__(sorted(walk.trace.items()))
         self.diagram, self.path = diagram, walk.path
         self.key = key_of(self)
-        self.sketch = Sketch(self, walk.digest, walk.amounts)
+        self.sketch = Sketch(self, walk.digest, walk.amounts, walk.features)
 
     def __reduce__(self) -> tuple[type[dict[str, int]], tuple[dict[str, int]]]:
         """In another process the picks alone."""
@@ -57,6 +59,7 @@ class Space:
         self.memo = memo or Memo()
         self._kept: dict[tuple[tuple[str, int], ...], Lowered] = {}
         self._alternatives: dict[tuple[str, int], str] = {}
+        self._measure: Measure = nothing
 
     @property
     def name(self) -> str:
@@ -95,7 +98,13 @@ class Space:
     @cached_property
     def diagram(self) -> Diagram:
         """What candidates cost, without their elaboration."""
-        return Diagram(self.net, self.args, self.memo)
+        return Diagram(self.net, self.args, self.memo, self._measure)
+
+    def measure(self, measure: Measure) -> None:
+        """From now on sketches have the features that `measure` gives for the parts of a network, summed."""
+        if measure != self._measure:
+            self._measure = measure
+            self.__dict__.pop("diagram", None)
 
     def canonical(self, picks: Mapping[str, int]) -> Walked:
         """The decisions that matter under these picks, sorted: equal for equal networks."""
@@ -124,6 +133,11 @@ class Space:
     def sample(self, rng: Random) -> Walked:
         """Every decision that is met, at random: each of its alternatives is equally likely."""
         return self._drawn({}, rng)
+
+    def decided(self, choose: Callable[[str, int], int]) -> Walked:
+        """The candidate that `choose` makes: it is given the key of each decision, in the order in which they are met,
+        and how many alternatives there are, and says which is taken."""
+        return Walked(self.diagram, self.diagram.walk({}, lambda decision: choose(decision.key, decision.count)))
 
     def uniform(self, rng: Random) -> Picks:
         """A candidate, each equally likely, however many decisions its alternatives wake.
@@ -191,6 +205,12 @@ class Space:
             mixed[key] = donor[key] if key in donor else {**first, **second}[key]
         return self._drawn(mixed, rng)
 
+    def taken(self, picks: Mapping[str, int]) -> list[tuple[int, str]]:
+        """What every active decision takes, in the order in which they are met: which alternative, and as it is
+        written."""
+        trace = self.diagram.walk(picks).trace
+        return [(index, alternative(self.memo.decisions[key], index)) for key, index in trace.items()]
+
     def describe(self, picks: Mapping[str, int]) -> list[str]:
         """A line for every active decision: `k in row 2: 5`."""
         trace = self.lowered(picks).trace
@@ -231,14 +251,15 @@ class Space:
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """A `search NAME over NET:`. require: (metric, comparison, limit), limits in milliseconds, bytes and counts.
+    """A `search NAME over NET:`. space: of a net without choices what mutations make of it. require: (metric,
+    comparison, limit), limits in milliseconds, bytes and counts.
 
     reward: metrics -> a number to be made large, or None. method: its name and arguments, or None. bundle: the files
     that it was read from.
     """
 
     name: str
-    space: Space
+    space: Space | ProgramSpace
     device: str | None = None
     data: str | None = None
     require: tuple[tuple[str, str, float], ...] = ()
@@ -249,7 +270,7 @@ class SearchSpec:
     bundle: Bundle | None = None
 
 
-KEYS = ("device", "data", "require", "maximize", "minimize", "reward", "method")
+KEYS = ("device", "data", "mutations", "require", "maximize", "minimize", "reward", "method")
 
 
 def load_search(spec: str, overrides: Mapping[str, Any] | None = None) -> SearchSpec:
@@ -274,7 +295,7 @@ def search_of(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -
     """A search of a file. Raises ArchError with every line of it that is wrong."""
     body = Body(Session(), module, Defaults(), ())
     over = body.eval(item.over)
-    search = SearchSpec(item.name.id, Space(as_net(over, item.over.span), args))
+    search = SearchSpec(item.name.id, space_of(as_net(over, item.over.span), args))
     errors: list[Diagnostic] = []
     for line in item.lines:
         try:
@@ -286,6 +307,16 @@ def search_of(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -
     return search
 
 
+def space_of(net: NetValue, args: Mapping[str, Value]) -> Space | ProgramSpace:
+    """The space of a net's choices; of a net without any, the space of what mutations make of it."""
+    space = Space(net, args)
+    try:
+        has_choices = bool(space.lowered({}).trace)
+    except ArchError:  # which does not fit, and the search will say so
+        return space
+    return space if has_choices else ProgramSpace(net, args)
+
+
 def _line(search: SearchSpec, line: tree.SearchLine, body: Body, module: Module) -> SearchSpec:
     key, value = line.key.id, line.value
     if key not in KEYS:
@@ -294,6 +325,8 @@ def _line(search: SearchSpec, line: tree.SearchLine, body: Body, module: Module)
         return replace(search, device=_text(value))
     if key == "data":
         return replace(search, data=_text(value))
+    if key == "mutations":
+        return replace(search, space=_restricted(search.space, value))
     if key == "require":
         return replace(search, require=(*search.require, _constraint(value, body)))
     if key == "reward":
@@ -304,6 +337,16 @@ def _line(search: SearchSpec, line: tree.SearchLine, body: Body, module: Module)
     if key == "maximize":
         return replace(search, maximize=(*search.maximize, metric))
     return replace(search, minimize=(*search.minimize, metric))
+
+
+def _restricted(space: Space | ProgramSpace, value: tree.Expr) -> ProgramSpace:
+    if not isinstance(space, ProgramSpace):
+        raise fail(
+            "E0504", f"`{space.name}` has choices, so nothing mutates it", value.span, help="leave this line out"
+        )
+    if not isinstance(value, tree.List):
+        raise fail("E0504", "expected a list of mutations, such as `[kernel, width]`", value.span)
+    return space.restricted([_text(item) for item in value.items])
 
 
 def _text(value: tree.Expr) -> str:
@@ -330,13 +373,32 @@ def _constraint(value: tree.Expr, body: Body) -> tuple[str, str, float]:
 
 
 def _method(value: tree.Expr, body: Body) -> tuple[str, dict[str, Any]]:
+    """The strategy, held against what there is, so that a mistake is told where it stands."""
+    asked = _asked(value, body)
+    arguments = {key: each for key, each in asked.arguments.items() if key not in ("trials", "seed")}
+    try:
+        strategies.make(asked.name, arguments)
+    except ArchError as error:
+        raise ArchError([replace(each, span=each.span or value.span) for each in error.diagnostics]) from error
+    return asked.name, dict(asked.arguments)
+
+
+def _asked(value: tree.Expr, body: Body) -> strategies.Asked:
     if isinstance(value, tree.Name):
-        return value.id, {}
+        return strategies.Asked(value.id)
     if isinstance(value, tree.Call) and isinstance(value.function, tree.Name):
-        positional, keywords = body.arguments(value.args)
+        nested = {arg.name.id: _asked(arg.value, body) for arg in value.args if arg.name and _names_strategy(arg.value)}
+        plain = tuple(arg for arg in value.args if arg.name is None or arg.name.id not in nested)
+        positional, keywords = body.arguments(plain)
         if not positional:
-            return value.function.id, keywords
+            return strategies.Asked(value.function.id, {**keywords, **nested})
     raise fail("E0504", "expected a method, such as `evolution(population=64)`", value.span)
+
+
+def _names_strategy(value: tree.Expr) -> bool:
+    """Whether an argument is a strategy itself: `asha(of=evolution)`."""
+    called = value.function if isinstance(value, tree.Call) else value
+    return isinstance(called, tree.Name) and called.id in strategies.names()
 
 
 @dataclass(frozen=True)

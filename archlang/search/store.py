@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-from archlang.errors import fail
+from archlang.errors import ArchError, OutsideError, fail
 from archlang.search.trial import Outcome, Status, Trial
 
 VERSION = 2
@@ -58,7 +58,8 @@ class Store:
     """
 
     def __init__(self, path: Path, durable: bool = False) -> None:
-        """Opens or makes the file. Raises ArchError where it is no database of a run."""
+        """Opens or makes the file. Raises ArchError where it is no database of a run, OutsideError where it cannot be
+        written; so does the end of `with` where the database was damaged, or the disk full."""
         self.path = path
         self._waiting: list[tuple[Any, ...]] = []
         self._since = 0.0
@@ -70,7 +71,7 @@ class Store:
             self._connection.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise fail("E1206", f"{path} is not the database of a search: {error}") from error
+            raise _told(path, error) from error
 
     @classmethod
     def reading(cls, path: Path) -> Store:
@@ -85,7 +86,7 @@ class Store:
             store._check_version()
         except sqlite3.DatabaseError as error:
             store._connection.close()
-            raise fail("E1206", f"{path} is not the database of a search: {error}") from error
+            raise _told(path, error) from error
         return store
 
     def _check_version(self) -> None:
@@ -102,8 +103,16 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.commit()
-        self._connection.close()
+        try:
+            self.commit()
+        except sqlite3.DatabaseError as failed:
+            error = failed
+        finally:
+            self._connection.close()
+        if isinstance(error, sqlite3.IntegrityError):
+            raise error
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _told(self.path, error) from error
 
     def commit(self) -> None:
         """Make what was written visible to others, and safe."""
@@ -124,7 +133,11 @@ class Store:
         self._connection.execute("commit")
 
     def facts(self) -> dict[str, Any]:
-        return {key: json.loads(value) for key, value in self._connection.execute("select key, value from run")}
+        rows = self._connection.execute("select key, value from run")
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except ValueError as error:
+            raise fail("E1206", f"{self.path} is damaged: {error}") from error
 
     def add(self, trial: Trial, together: bool = False) -> None:
         """Write a trial down, begun or finished. sqlite3.IntegrityError where its id is there already, or its digest
@@ -161,7 +174,10 @@ class Store:
         """All trials, by their number."""
         self.commit()
         rows = self._connection.execute(f"select {_COLUMNS} from candidates order by id")
-        return [_trial(row) for row in rows]
+        try:
+            return [_trial(row) for row in rows]
+        except ValueError as error:
+            raise fail("E1206", f"{self.path} is damaged: {error}") from error
 
     def log(self, kind: str, text: str) -> None:
         """Write down an event: `started`, `resumed`, `interrupted`, `worker`, `finished`."""
@@ -170,6 +186,17 @@ class Store:
 
     def events(self) -> list[tuple[str, str]]:
         return list(self._connection.execute("select kind, text from events order by id"))
+
+
+_OUTSIDE = ("disk I/O error", "disk is full", "readonly", "read-only", "unable to open", "is locked")
+"""What SQLite says where the file system is at fault."""
+
+
+def _told(path: Path, error: sqlite3.DatabaseError) -> ArchError | OutsideError:
+    """The error for a user."""
+    if any(words in str(error) for words in _OUTSIDE):
+        return OutsideError(f"cannot write {path}: {error}; what was written before is kept: go on with --resume")
+    return fail("E1206", f"{path} is damaged, or is not the database of a search: {error}")
 
 
 def _json(numbers: Mapping[str, float]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -25,13 +25,14 @@ Metrics = Mapping[str, float]
 class Sketch:
     """What is known of a candidate before its network is built.
 
-    picks: canonical. digest: equal only for equal networks. amounts: params, macs, flops, and whatever else adds up
-    over the parts of a network.
+    picks: canonical. digest: equal only for equal networks. amounts: params, macs, flops. features: whatever else the
+    search had summed over the parts of the network.
     """
 
     picks: Picks
     digest: str
     amounts: Metrics
+    features: Sequence[float] = ()
 
 
 class Space(Protocol):
@@ -101,7 +102,8 @@ class Candidate:
 
     graph: the network, built when it is first asked for. amounts: what is known of it without. static: the metrics
     that the graph alone tells, the amounts and peak_memory: the bytes of activations alive at once in the int8 model.
-    fidelity: how much of a whole evaluation it gets. parent: the trial that it was made from.
+    fidelity: how much of a whole evaluation it gets. parent: the trial that it was made from. features: see `Sketch`.
+    picks: of the candidate, where it comes from a search.
     """
 
     def __init__(
@@ -111,8 +113,12 @@ class Candidate:
         amounts: Metrics,
         fidelity: float = 1.0,
         parent: int | None = None,
+        features: Sequence[float] = (),
+        picks: Picks | None = None,
     ) -> None:
         self.trial, self.amounts, self.fidelity, self.parent = trial, amounts, fidelity, parent
+        self.features = features
+        self.picks: Picks = {} if picks is None else picks
         self._graph = graph
 
     @cached_property

@@ -1,33 +1,149 @@
-"""The front as files: one plain .arch file each, a table and a JSON document."""
+"""The front as files: one plain .arch file each; the front and its lineage as tables and as JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from archlang.files import write_whole
+from archlang.search.bundle import Bundle
 from archlang.search.trial import Metrics, Space, Trial
 
 
-def write_front(folder: Path, space: Space, front: Sequence[Trial], header: Header) -> None:
-    """Write DIR/front/*.arch, DIR/front.csv and DIR/front.json; winners that are no more on the front go."""
+@dataclass(frozen=True)
+class Winners:
+    """What the front's files tell beside the trials on it.
+
+    trials: all of the run, by number, for how a winner came about. axes: the metrics that the story mentions.
+    bundle: the files of the space, for those that a winner imports.
+    """
+
+    command: str
+    wanted: int
+    seed: int
+    device: str = ""
+    trials: Mapping[int, Trial] = field(default_factory=dict)
+    axes: tuple[str, ...] = ()
+    bundle: Bundle | None = None
+
+    def header(self, trial: Trial) -> list[str]:
+        """The comment lines over a winner: how it was found, what it is worth, how it came about."""
+        origin = f"; {_line(trial.origin)} from trial {trial.parent}" if trial.parent is not None else ""
+        lines = [
+            f"found by: {_line(self.command)}   (trial {trial.id} of {self.wanted}, seed {self.seed}{origin})",
+            " | ".join(described(trial.metrics, self.device)),
+        ]
+        chain = ancestry(self.trials, trial)[::-1]
+        return lines if len(chain) < 2 else [*lines, "how it came about:", *self._story(chain)]
+
+    def _story(self, chain: Sequence[Trial]) -> Iterator[str]:
+        """A line for every step; of a long way the beginning and the end."""
+        left_out = len(chain) - _MOST_STEPS
+        for i, step in enumerate(chain):
+            if i == 1 and left_out > 0:
+                yield f"  ... {left_out} steps ..."
+            if i == 0 or i > left_out:
+                known = {name: step.metrics[name] for name in self.axes if name in step.metrics}
+                figures = ", ".join(described(known, ""))
+                yield f"  trial {step.id}: {_line(step.origin)}" + (f"   ({figures})" if figures else "")
+
+
+_MOST_STEPS = 20
+
+
+def ancestry(trials: Mapping[int, Trial], trial: Trial) -> list[Trial]:
+    """The trial, its parent, its parent's parent and so on to one that was drawn."""
+    chain, known = [trial], {trial.id}
+    while (parent := trials.get(chain[-1].parent or 0)) is not None and parent.id not in known:
+        chain.append(parent)
+        known.add(parent.id)
+    return chain
+
+
+def _line(text: str) -> str:
+    """On one line: a line break in an argument must not end the comment."""
+    return " ".join(text.split())
+
+
+def write_front(folder: Path, space: Space, front: Sequence[Trial], winners: Winners) -> None:
+    """Write DIR/front/*.arch, and the front and how it came about as DIR/{front,lineage}.{csv,json}. Winners that are
+    no more on the front go."""
     arches = folder / "front"
     arches.mkdir(exist_ok=True)
     names = {name_of(space, trial): trial for trial in front}
+    _write_imports(arches, winners.bundle)
     for name, trial in names.items():
-        write_whole(arches / f"{name}.arch", space.source(trial.picks, name, header.lines(trial)))
+        text = space.source(trial.picks, name, winners.header(trial))
+        write_whole(arches / f"{name}.arch", _with_imports(text, winners.bundle))
     ours = re.compile(re.escape(space.name) + r"_\d+\.arch")
     for path in arches.iterdir():
         if ours.fullmatch(path.name) and path.stem not in names:
             path.unlink()
-    write_whole(folder / "front.csv", _table(space, front))
     entries = [entry(folder, space, trial) for trial in front]
-    write_whole(folder / "front.json", json.dumps(entries, indent=2) + "\n")
+    _write_tables(folder, "front", _table(space, front), entries)
+    _write_lineage(folder, space, front, winners)
+
+
+def _write_tables(folder: Path, name: str, table: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    write_whole(folder / f"{name}.csv", table)
+    write_whole(folder / f"{name}.json", json.dumps(entries, indent=2) + "\n")
+
+
+def _write_lineage(folder: Path, space: Space, front: Sequence[Trial], winners: Winners) -> None:
+    """The front and all that it came from, in the order in which they were tried."""
+    on = {trial.id for trial in front}
+    found = {step.id: step for trial in front for step in ancestry(winners.trials, trial)}
+    steps = [found[id] for id in sorted(found)]
+    entries = [
+        {
+            "trial": step.id,
+            "parent": step.parent,
+            "origin": step.origin,
+            "front": step.id in on,
+            "status": step.status,
+            "fidelity": step.fidelity,
+            "metrics": dict(step.metrics),
+            "digest": step.digest,
+            "picks": dict(step.picks),
+        }
+        for step in steps
+    ]
+    _write_tables(folder, "lineage", _table(space, steps, on), entries)
+
+
+IMPORTS = "imports"
+"""The folder beside the winners with the files that they import."""
+
+_IMPORT = re.compile(r'^from "([^"\n]+)" import\b', re.MULTILINE)
+
+
+def _write_imports(arches: Path, bundle: Bundle | None) -> None:
+    """What the file of the space imports, in the folders that it lies in, so that these files find each other."""
+    for name, text in (bundle.imported if bundle else {}).items():
+        path = arches / IMPORTS / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_whole(path, text)
+
+
+def _with_imports(text: str, bundle: Bundle | None) -> str:
+    """The source with its imports of files taken from `imports/`."""
+    if bundle is None:
+        return text
+    known, beside = bundle.imported, posixpath.dirname(bundle.main)
+
+    def moved(found: re.Match[str]) -> str:
+        name = posixpath.normpath(posixpath.join(beside, found[1]))
+        return f'from "{IMPORTS}/{name}" import' if name in known else found[0]
+
+    return _IMPORT.sub(moved, text)
 
 
 def name_of(space: Space, trial: Trial) -> str:
@@ -45,22 +161,6 @@ def entry(folder: Path, space: Space, trial: Trial) -> dict[str, Any]:
         "digest": trial.digest,
         "picks": trial.picks,
     }
-
-
-class Header:
-    """The comment lines over a winner. command: the search as it was called."""
-
-    def __init__(self, command: str, trials: int, seed: int, device: str) -> None:
-        # A line break in an argument must not end the comment.
-        self._command, self._trials, self._seed, self._device = " ".join(command.split()), trials, seed, device
-
-    def lines(self, trial: Trial) -> list[str]:
-        """How it was found, and what it is worth."""
-        origin = f"; {trial.origin} from trial {trial.parent}" if trial.parent is not None else ""
-        return [
-            f"found by: {self._command}   (trial {trial.id} of {self._trials}, seed {self._seed}{origin})",
-            " | ".join(described(trial.metrics, self._device)),
-        ]
 
 
 _SHOWN = ("accuracy", "accuracy_int8", "latency", "params", "macs", "peak_memory", "flash")
@@ -92,13 +192,16 @@ def scaled(value: float) -> str:
     return f"{value:.3g}G"
 
 
-def _table(space: Space, front: Sequence[Trial]) -> str:
-    names = list(dict.fromkeys(name for trial in front for name in trial.metrics))
+def _table(space: Space, trials: Sequence[Trial], on: Container[int] | None = None) -> str:
+    """A line for each trial. on: those of them that are on the front, which gets a column of its own."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.metrics))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "name", *names, "parent", "origin", "digest"])
-    for trial in front:
+    extra = [] if on is None else ["front"]
+    writer.writerow(["trial", "name", *names, "parent", "origin", "digest", *extra])
+    for trial in trials:
         values = [trial.metrics.get(name, "") for name in names]
         parent = "" if trial.parent is None else trial.parent
-        writer.writerow([trial.id, name_of(space, trial), *values, parent, trial.origin, trial.digest])
+        place = [] if on is None else ["yes" if trial.id in on else ""]
+        writer.writerow([trial.id, name_of(space, trial), *values, parent, trial.origin, trial.digest, *place])
     return text.getvalue()

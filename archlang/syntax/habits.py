@@ -130,7 +130,7 @@ HABITS: tuple[Habit, ...] = (
     _habit(r"^input\s+\w+\s*,.*", "the size is in no brackets", "write `input 3x224x224` or `input (3, res, res)`"),
     _habit(r"^input\b.*\bas\s+\w+", "the name of an input stands before its size", "write `input depth (1, 64, 64)`"),
     _habit(
-        r"^(input|output|default|expect|device|data|require|maximize|minimize|reward|method)\s*[=:]",
+        r"^(input|output|default|expect|device|data|mutations|require|maximize|minimize|reward|method)\s*[=:]",
         "`{}` has a sign too many",
         "the word is followed by a space alone, as in `input 3x224x224`",
     ),

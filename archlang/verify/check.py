@@ -14,7 +14,7 @@ from archlang.backend import Artifact, Claim
 from archlang.cost import cost
 from archlang.errors import OutsideError, fail
 from archlang.evaluate import evaluate, inputs_for, unknown
-from archlang.ir.graph import Graph, Node
+from archlang.ir.graph import Graph
 from archlang.runtimes import SUFFIXES, ModelFile, opened
 from archlang.runtimes.model import Array
 from archlang.verify.agreement import Agreement, agreement, worst
@@ -159,15 +159,16 @@ class Verification:
     def quantized(
         self, model: ModelFile, weights: Weights, samples: Sequence[Sequence[Array]], overall: Agreement
     ) -> Verdict:
-        layers, worst = 0, 0.0
+        layers, worst, cut = 0, 0.0, ""
         if self.claim.layered and (self.mode != "fp16" or overall.snr_db < FINE_DB):
             found = followed(self.graph, weights, model, samples[0], LAYER)
-            if found.first:
+            if found.first and not self.claim.learnt:
                 raise _wrong(found.first, _loss(overall))
+            cut = _CUT.format(_deviating(found.first)) if found.first else ""
             layers, worst = found.compared, found.worst
         if not layers and overall.snr_db < 0:
             raise _wrong(None, _loss(overall))
-        warning = "" if overall.snr_db >= POOR_DB else _POOR.format(_loss(overall))
+        warning = cut or ("" if overall.snr_db >= POOR_DB else _POOR.format(_loss(overall)))
         return Verdict("near", "", len(samples), overall, layers, worst, warning)
 
 
@@ -175,6 +176,10 @@ _NOT_MEASURED = "its scales are plausible and not measured, so there is nothing 
 _POOR = (
     "the quantized outputs are far from those of the float network ({}), though every layer does what it should: "
     "calibrate with more inputs, or keep the worst layers in floats"
+)
+_CUT = (
+    "{}: the range that training gave it cuts values off, or was never trained to the end; the file does what the "
+    "network did in training, and not what it does without the roundings"
 )
 _REPORT = "this is a bug in archlang or in the runtime; --no-verify writes the file all the same"
 
@@ -192,10 +197,14 @@ def _not_finite(count: int) -> Verdict:
 def _wrong(found: Deviation | None, what: str) -> Exception:
     if found is None:
         return fail("E0815", f"the written file does not compute what the network does: {what}", help=_REPORT)
-    node: Node = found.node
+    message = f"the written file is wrong ({what}): {_deviating(found)}"
+    return fail("E0815", message, found.node.span, help=_REPORT)
+
+
+def _deviating(found: Deviation) -> str:
     share = f"{100 * found.share:.0f} %" if found.share < 100 else "many times"
-    where = f"`{node.name}` is the first layer that is not what its inputs make: it differs by {share} of its deviation"
-    return fail("E0815", f"the written file is wrong ({what}): {where}", node.span, help=_REPORT)
+    name = found.node.name
+    return f"`{name}` is the first layer that is not what its inputs make: it differs by {share} of its deviation"
 
 
 def _fields(verdict: Verdict) -> dict[str, Any]:

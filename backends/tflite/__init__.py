@@ -94,7 +94,7 @@ class TfliteBackend:
         made = MODES[request.quantize](job)
         model = made.model
         described = replace(model, description=f"{graph.name}, written by archlang", metadata=entries(graph, request))
-        claim = Claim(None if _latency_only(request) else made.weights)
+        claim = Claim(None if request.latency_only else made.weights, learnt=bool(request.quantization.ranges))
         ops = Counter(op.kind.name for op in model.operators)
         return Artifact(_content(described, request), ops, claim=claim, warnings=made.warnings, report=made.report)
 
@@ -129,12 +129,7 @@ def _weights(graph: Graph, request: Request) -> Weights:
     """Those given, else fresh ones; where only the latency of the result can matter, ones that are made faster."""
     if request.weights is not None:
         return request.weights
-    return placeholders(graph, request.seed) if _latency_only(request) else initial(graph, request.seed)
-
-
-def _latency_only(request: Request) -> bool:
-    """Whether the scales of activations are plausible ones that nobody has measured."""
-    return request.quantize in ("int8", "int16x8") and request.calibration is None
+    return placeholders(graph, request.seed) if request.latency_only else initial(graph, request.seed)
 
 
 BACKEND = TfliteBackend()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archlang.backends.tflite import symmetric
+from archlang.backends.tflite.bias import Means, shift
 from archlang.backends.tflite.estimate import Range
 from archlang.backends.tflite.fences import fenced
 from archlang.backends.tflite.groups import Groups, grouped
@@ -39,9 +41,16 @@ _LARGEST_STEP = 64.0
 """Runtimes refuse operators one step of whose accumulator is many steps of the output (XNNPACK, HARD_SWISH: 128)."""
 
 
-def to_integers(model: Model, ranges: Mapping[int, Range], scheme: Scheme, float_ends: bool = False) -> Model:
+def to_integers(
+    model: Model,
+    ranges: Mapping[int, Range],
+    scheme: Scheme,
+    float_ends: bool = False,
+    means: Means = MappingProxyType({}),
+) -> Model:
     """model: float32, batch 1. ranges: of its tensors; those that share another's scale, or have one that is fixed, may
-    be missing. float_ends: inputs and outputs stay float, with a QUANTIZE behind each and a DEQUANTIZE before."""
+    be missing. float_ends: inputs and outputs stay float, with a QUANTIZE behind each and a DEQUANTIZE before.
+    means: of what goes into the operators whose biases are to take back what rounded weights add."""
     with_fences, known = fenced(model, dict(ranges), float_ends)
     complete, known, groups = grouped(with_fences, known, scheme)
     scales = _Scales(complete, known | _constant_ranges(complete), groups, scheme)
@@ -50,9 +59,12 @@ def to_integers(model: Model, ranges: Mapping[int, Range], scheme: Scheme, float
     for x in _activations(complete, float_ends):
         tensors[x] = replace(tensors[x], dtype=scheme.activation, quantization=_quantization(*scales.of(x)))
     for op in complete.operators:
-        if not op.precise:
-            quantize = _quantize_weights if op.kind.name in WEIGHTED else _quantize_operands
-            quantize(tensors, op, scales)
+        if op.precise:
+            continue
+        if op.kind.name in WEIGHTED:
+            _quantize_weights(tensors, op, scales, means.get(op.inputs[1]))
+        else:
+            _quantize_operands(tensors, op, scales)
     return replace(complete, tensors=tuple(tensors))
 
 
@@ -200,12 +212,15 @@ def _operand(tensor: Tensor, data: NDArray[np.float32], scheme: Scheme, scale: f
     return replace(tensor, dtype=scheme.activation, data=stored, quantization=_quantization(scale, zero_point))
 
 
-def _quantize_weights(tensors: list[Tensor], op: Operator, scales: _Scales) -> None:
+def _quantize_weights(tensors: list[Tensor], op: Operator, scales: _Scales, mean: NDArray[np.float64] | None) -> None:
+    """mean: of the operator's input, where its bias is to be corrected."""
     axis = WEIGHTED[op.kind.name].axis
     x, w, b = op.inputs
-    weight, bias, scale = tensors[w].values, tensors[b].values, scales.weight(op)
+    weight, bias, scale = tensors[w].values, tensors[b].values.astype(np.float64), scales.weight(op)
     steps = symmetric.quantized(weight, scale, axis)
+    if mean is not None:
+        bias -= shift(tensors, op, symmetric.restored(steps, scale, axis) - weight, mean)
     tensors[w] = replace(tensors[w], dtype=INT8, data=steps, quantization=Quantization(scale, 0, axis or 0))
     product = np.float32(scales.of(x)[0]) * scale
-    stored = np.rint(bias.astype(np.float64) / product).astype(scales.scheme.bias)
+    stored = np.rint(bias / product).astype(scales.scheme.bias)
     tensors[b] = replace(tensors[b], dtype=scales.scheme.bias, data=stored, quantization=Quantization(product))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,8 @@ def layers(model: Model, integers: Model, ranges: Mapping[int, Range], samples: 
     quantized = Run(integers, _shown(model))
     for sample in each(samples, SAMPLES):
         wanted: dict[str, NDArray[np.float32]] = {}
-        floats.run(sample, lambda name, values, into=wanted: into.__setitem__(name, values.copy()))  # type: ignore[misc]
-        noises.add(wanted)
-        quantized.run(sample, lambda name, values, of=wanted: noises.whole[name].add(of[name], values))  # type: ignore[misc]
+        floats.run(sample, partial(noises.see, wanted))
+        quantized.run(sample, partial(noises.compare, wanted))
     return noises.rows(ranges)
 
 
@@ -100,19 +100,27 @@ class _Noises:
 
     def __init__(self, model: Model, integers: Model) -> None:
         self.model, self.integers = model, integers
-        names = list(_shown(model))
+        self.numbers = _shown(model)
+        names = list(self.numbers)
         self.whole = {name: Noise() for name in names}
         self.weights = {name: Noise() for name in names}
         self.activations = {name: Noise() for name in names}
 
-    def add(self, wanted: Mapping[str, NDArray[np.float32]]) -> None:
-        """The noise that the layers make by themselves, on one sample of float values and their twins'."""
-        for name, x in _shown(self.model).items():
-            if _TWIN + name in wanted:
-                self.weights[name].add(wanted[name], wanted[_TWIN + name])
-            tensor = self.integers.tensors[x]
-            if tensor.dtype != FLOAT:
-                self.activations[name].add(wanted[name], real(stored(wanted[name], tensor), tensor))
+    def see(self, wanted: dict[str, NDArray[np.float32]], name: str, values: NDArray[np.float32]) -> None:
+        """The noise that a layer makes by itself: of a value in the float network, which is kept in `wanted`, or of its
+        twin, which comes later and is not."""
+        if name.startswith(_TWIN):
+            original = name.removeprefix(_TWIN)
+            self.weights[original].add(wanted[original], values)
+            return
+        wanted[name] = values.copy()
+        tensor = self.integers.tensors[self.numbers[name]]
+        if tensor.dtype != FLOAT:
+            self.activations[name].add(values, real(stored(values, tensor), tensor))
+
+    def compare(self, wanted: dict[str, NDArray[np.float32]], name: str, values: NDArray[np.float32]) -> None:
+        """The noise of a value in the quantized network; its own in `wanted` is not needed any more."""
+        self.whole[name].add(wanted.pop(name), values)
 
     def rows(self, ranges: Mapping[int, Range]) -> list[Layer]:
         groups: dict[str, list[Operator]] = {}
@@ -126,7 +134,7 @@ class _Noises:
         last = ops[-1]
         kept = all(self.integers.tensors[op.output].dtype == FLOAT for op in ops)
         weighted = [name for name in names if self.weights[name].signal > 0]
-        rounded = [name for name in names if self.integers.tensors[_shown(self.model)[name]].dtype != FLOAT]
+        rounded = [name for name in names if self.integers.tensors[self.numbers[name]].dtype != FLOAT]
         return Layer(
             last.node.name,
             last.node.op.name,

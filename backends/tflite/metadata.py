@@ -81,6 +81,8 @@ def entries(graph: Graph, request: Request) -> dict[str, bytes]:
         "quantize": request.quantize,
         "version": archlang.__version__,
     }
+    if request.latency_only:
+        facts["scales"] = "placeholders"
     return {NAME: described(graph, request.about), "archlang": json.dumps(facts).encode()}
 
 

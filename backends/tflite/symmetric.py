@@ -20,8 +20,17 @@ def scales(largest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def quantized(values: NDArray[np.float32], scale: NDArray[np.float32], axis: int | None) -> NDArray[np.int8]:
     """Values in steps of their scale, -127 to 127."""
-    shape = [1] * values.ndim
+    steps = values * (1 / _along(scale, values.ndim, axis))
+    return np.rint(steps, out=steps).astype(np.int8)
+
+
+def restored(steps: NDArray[np.int8], scale: NDArray[np.float32], axis: int | None) -> NDArray[np.float32]:
+    """The values that steps of a scale stand for."""
+    return steps * _along(scale, steps.ndim, axis)
+
+
+def _along(scale: NDArray[np.float32], rank: int, axis: int | None) -> NDArray[np.float32]:
+    shape = [1] * rank
     if axis is not None:
         shape[axis] = len(scale)
-    steps = values * (1 / scale).reshape(shape)
-    return np.rint(steps, out=steps).astype(np.int8)
+    return scale.reshape(shape)

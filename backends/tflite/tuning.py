@@ -9,23 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from archlang import calibration
 from archlang.backend import Request
-from archlang.backends.tflite import measure, schema
+from archlang.backends.tflite import bias, measure, schema
+from archlang.backends.tflite.bias import Means
 from archlang.backends.tflite.calibrate import observed
 from archlang.backends.tflite.estimate import estimated
 from archlang.backends.tflite.execution import Run
 from archlang.backends.tflite.integer import to_integers
 from archlang.backends.tflite.lowering import lower
-from archlang.backends.tflite.model import FLOAT, Model, Operator
-from archlang.backends.tflite.specification import SHARED, WEIGHTED, Scheme
+from archlang.backends.tflite.model import Model
+from archlang.backends.tflite.specification import SHARED, Scheme
 from archlang.errors import fail
 from archlang.ir.graph import Graph
-from archlang.quantize import bias, qat, scale, sensitivity
-from archlang.quantize.calibrate import channels, means
+from archlang.quantize import qat, scale, sensitivity
+from archlang.quantize.calibrate import channels
 from archlang.quantize.equalize import chains, equalized
 from archlang.quantize.options import Range, Samples, matching
 from archlang.quantize.report import Report
@@ -74,17 +72,15 @@ class _Tuning:
     def run(self) -> Quantized:
         if self.options.equalize:
             self._equalize()
-        self.model = self.reference = self.prepare(lower(self.plain, self.weights))
-        self.ranges = self._ranges()
-        if self.options.bias_correction:
-            self._correct_biases()
+        self.model = self.prepare(lower(self.plain, self.weights))
+        self.ranges, self.means = self._seen()
         kept = self._kept()
         integers = self.integers(kept)
         report = self._report(kept, integers) if self.options.report else None
         return Quantized(integers, self.weights, tuple(self.notes), report)
 
     def integers(self, kept: frozenset[str]) -> Model:
-        return to_integers(_precise(self.model, kept), self.ranges, self.scheme, self.request.io == "float")
+        return to_integers(_precise(self.model, kept), self.ranges, self.scheme, self.request.io == "float", self.means)
 
     # ---- inputs ----
 
@@ -95,7 +91,7 @@ class _Tuning:
             self.notes += scale.suspicion(self.graph, self.request.weights, samples)
             return samples
         wanted = {
-            "--bias-correction": self.options.bias_correction,
+            "--bias-correction": bool(self.options.bias_correction),
             "--float auto": self.options.budget is not None,
             "--report": self.options.report,
         }
@@ -126,17 +122,24 @@ class _Tuning:
             layers = f"{len(result.skipped)} layers before relu6"
             self.notes.append(f"{layers} were not equalised: only calibration inputs tell which channels it cuts")
 
-    def _ranges(self) -> dict[int, Range]:
-        """As seen on the calibration inputs, else plausible ones; those learnt in training before both."""
+    def _seen(self) -> tuple[dict[int, Range], Means]:
+        """The ranges as seen on the calibration inputs, else plausible ones; those learnt in training before both. And
+        the means for correcting biases, none where they stay as they are."""
         learnt = self._learnt()
         every = bool(self.options.keep_float or self.options.budget or self.options.report)
         if self.samples is not None:
-            found = observed(self.model, self.samples, self.options.tuning, every)
-        else:
-            learnt = {**_cut_at_six(self.model), **learnt}
-            qat.check_complete(self.options.ranges, _unknown(self.model, self.scheme, learnt))
-            found = estimated(self.model)
-        return {**found, **learnt} if self.options.ranges else found
+            averaged = bias.inputs(self.model) if self._corrects() else None
+            seen = observed(self.model, self.samples, self.options.tuning, every, averaged)
+            means = {op.inputs[1]: seen.means[op.inputs[0]] for op in bias.weighted(self.model)} if averaged else {}
+            return {**seen.ranges, **learnt}, means
+        learnt = {**_cut_at_six(self.model), **learnt} if self.options.ranges else {}
+        qat.check_complete(self.options.ranges, _unknown(self.model, self.scheme, learnt))
+        return {**estimated(self.model), **learnt}, {}
+
+    def _corrects(self) -> bool:
+        """Whether biases take back what rounded weights add."""
+        asked = self.options.bias_correction
+        return not self.options.ranges if asked is None else asked
 
     def _learnt(self) -> dict[int, Range]:
         """The ranges from training, by tensor: of an op that is rounded behind, and of all that is fused with it."""
@@ -145,25 +148,11 @@ class _Tuning:
         known = {names[name]: range_ for name, range_ in self.options.ranges.items() if name in names}
         return _before_joins(self.model, {tensors[name]: range_ for name, range_ in known.items() if name in tensors})
 
-    def _correct_biases(self) -> None:
-        integers = self.integers(frozenset())
-        read = {self.model.tensors[op.inputs[0]].name: op.inputs[0] for op in _weighted(self.model)}
-        mean = means(Run(self.model, read), self.inputs, _position_free(self.model))
-        tensors = list(self.model.tensors)
-        for op in _weighted(self.model):
-            if integers.tensors[op.inputs[1]].dtype == FLOAT:
-                continue
-            error = measure.dequantized(integers.tensors[op.inputs[1]]) - tensors[op.inputs[1]].values
-            shift = _shift(self.model, op, error.astype(np.float64), mean[tensors[op.inputs[0]].name])
-            corrected = (tensors[op.inputs[2]].values - shift).astype(np.float32)
-            tensors[op.inputs[2]] = replace(tensors[op.inputs[2]], data=corrected)
-        self.model = replace(self.model, tensors=tuple(tensors))
-
     def _kept(self) -> frozenset[str]:
         named = matching(self.options.keep_float, [node.name for node in self.plain.nodes])
         if self.options.budget is None:
             return named
-        rows = measure.layers(self.reference, self.integers(named), self.ranges, self.inputs)
+        rows = measure.layers(self.model, self.integers(named), self.ranges, self.inputs)
         ranked = [layer.name for layer in sorted(rows, key=lambda layer: layer.own_snr) if layer.weight_snr is not None]
         found = sensitivity.chosen(self._output_snr, ranked, self.options.budget, named)
         added = [name for name in ranked if name in found - named]
@@ -176,10 +165,10 @@ class _Tuning:
 
     @cached_property
     def output_noise(self) -> Callable[[Model], dict[str, float]]:
-        return measure.output_noise(self.reference, self.inputs)
+        return measure.output_noise(self.model, self.inputs)
 
     def _report(self, kept: frozenset[str], integers: Model) -> Report:
-        rows = measure.layers(self.reference, integers, self.ranges, self.inputs)
+        rows = measure.layers(self.model, integers, self.ranges, self.inputs)
         worst = sorted((row for row in rows if not row.kept), key=lambda row: row.own_snr)[:GAINS]
         gains = sensitivity.gains(self._output_snr, [row.name for row in worst], kept)
         rows = [replace(row, gain=gains.get(row.name)) for row in rows]
@@ -206,10 +195,6 @@ def _check_varied(graph: Graph, samples: Samples) -> None:
 
 def _computed(model: Model) -> dict[str, int]:
     return {model.tensors[op.output].name: op.output for op in model.operators}
-
-
-def _weighted(model: Model) -> list[Operator]:
-    return [op for op in model.operators if op.kind.name in WEIGHTED and not op.precise]
 
 
 def _precise(model: Model, kept: frozenset[str]) -> Model:
@@ -239,42 +224,3 @@ def _unknown(model: Model, scheme: Scheme, learnt: Mapping[int, Range]) -> list[
     known = SHARED | scheme.fixed.keys()
     asked = [op.output for op in model.operators if not op.precise and op.kind.name not in known]
     return [model.tensors[x].name for x in asked if x not in learnt]
-
-
-def _position_free(model: Model) -> dict[str, bool]:
-    """By the name of a weighted operator's input, whether all that read it look at every position alike."""
-    found: dict[str, bool] = {}
-    for op in _weighted(model):
-        name = model.tensors[op.inputs[0]].name
-        found[name] = found.get(name, True) and _is_pointwise(model, op)
-    return found
-
-
-def _is_pointwise(model: Model, op: Operator) -> bool:
-    if op.kind is schema.FULLY_CONNECTED:
-        return True
-    kernel = model.tensors[op.inputs[1]].shape[1:3]
-    return kernel == (1, 1) and model.tensors[op.inputs[0]].shape[1:3] == model.tensors[op.output].shape[1:3]
-
-
-def _shift(model: Model, op: Operator, error: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the rounding errors of an operator's weights add to the mean of its channels."""
-    if op.kind is schema.FULLY_CONNECTED:
-        return bias.shift_of_linear(error, mean)
-    if op.kind is schema.DEPTHWISE_CONV_2D:
-        error = error.transpose(3, 1, 2, 0)  # (1, height, width, out) -> (out, height, width, 1)
-    if _is_pointwise(model, op):
-        mean = mean.mean(axis=(0, 1), keepdims=True)
-        return bias.shift_of_convolution(error, mean, bias.Windows(1), bias.Windows(1))
-    rows, columns = (_windows(model, op, axis) for axis in (0, 1))
-    return bias.shift_of_convolution(error, mean, rows, columns)
-
-
-def _windows(model: Model, op: Operator, axis: int) -> bias.Windows:
-    """Along the rows (0) or the columns (1). SAME puts the odd element of its padding after the input."""
-    size, kernel = model.tensors[op.inputs[0]].shape[1 + axis], model.tensors[op.inputs[1]].shape[1 + axis]
-    count = model.tensors[op.output].shape[1 + axis]
-    stride, dilation = (int(op.options[f"{name}_{'hw'[axis]}"]) for name in ("stride", "dilation"))
-    total = max(0, (count - 1) * stride + dilation * (kernel - 1) + 1 - size)
-    before = total // 2 if op.options["padding"] == schema.Padding.SAME else 0
-    return bias.Windows(count, stride, dilation, before)

@@ -53,6 +53,9 @@ def _check(request: Request) -> None:
     if request.quantize in INTEGER_MODES and request.calibration is None:
         message = f"TensorFlow's converter needs inputs to measure for {request.quantize}"
         raise fail("E0811", message, help="pass --calibration")
+    if request.quantization.ranges:
+        message = "the weights hold ranges from training, which TensorFlow's converter does not take"
+        raise fail("E0804", message, help="our own writer does: leave out --via; or pass weights without ranges")
     if request.about.labels:
         message = "TensorFlow's converter writes no labels into the file"
         raise fail("E0804", message, help="our own writer does: leave out --via")

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 import archlang
 from archlang import weights as weights_module
 from archlang.backend import Artifact, Request, compile_graph
+from archlang.backends.tflite import PIPELINE
+from archlang.backends.tflite.calibrate import observed
+from archlang.backends.tflite.hybrid import hybrid
+from archlang.backends.tflite.lowering import lower
 from archlang.errors import ArchError
 from archlang.ir import Graph
-from archlang.quantize import observers
+from archlang.passes import run
+from archlang.quantize import observers, qat
 from archlang.quantize.options import Budget, Options, Tuning
 from tests.backends import reference
 from tests.backends.digits import MOBILE, SWISH, Trained, accuracy, trained
@@ -116,7 +121,68 @@ def test_bias_correction_takes_the_shift_of_the_mean_away() -> None:
             found.append(np.abs(values[node.name].mean((0, 2, 3)) - right).mean() / np.abs(right).mean())
         return float(np.mean(found))
 
-    assert shifts(int8(net, bias_correction=True)) < 0.7 * shifts(int8(net))
+    assert shifts(int8(net)) < 0.7 * shifts(int8(net, bias_correction=False))
+
+
+def test_biases_learnt_with_roundings_stay_as_they_are() -> None:
+    net = trained(MOBILE)
+    ranges = {qat.range_name("image"): (-1.0, 1.0)}
+    assert int8(net, ranges=ranges).data == int8(net, ranges=ranges, bias_correction=False).data
+    assert int8(net, ranges=ranges).data != int8(net, ranges=ranges, bias_correction=True).data
+
+
+def test_biases_behind_a_flattened_map_are_corrected_element_by_element() -> None:
+    """The layer reads a map that was never flattened: the shift of its mean is that of float64 in numpy."""
+    graph = archlang.loads("net N:\n  input (3, 8, 8)\n  conv(8, 3, act=relu)\n  flatten -> linear(6)\n").graph
+    weights, noise = weights_module.random(graph, 0), np.random.default_rng(0).standard_normal((16, 3, 8, 8))
+    x: NDArray[np.float32] = (noise + np.linspace(0, 2, 8)).astype(np.float32)
+    wanted = reference.run(graph, weights, x)["output"]
+    errors = []
+    for corrected in (True, False):
+        options = Options(bias_correction=corrected)
+        data = compile_graph(graph, "tflite", Request(weights, "int8", x, quantization=options, io="float")).data
+        errors.append(np.abs((run_tflite(data, x)["output"] - wanted).mean(0)).mean())
+    assert errors[0] < 0.5 * errors[1]
+
+
+# ---- calibration in eight bits ---------------------------------------------------------------------------------------
+
+DENSE = "net Dense:\n  input (3, 112, 112)\n  conv(32, 3, norm=bn, act=relu) * 3\n  gap -> linear(10)\n"
+
+
+def test_large_convolutions_show_the_ranges_of_the_float_network() -> None:
+    """Calibration multiplies in eight bits there, and the ranges are PyTorch's to a fiftieth."""
+    graph = archlang.loads(DENSE).graph
+    weights, noise = weights_module.random(graph, 0), np.random.default_rng(0).standard_normal((4, 3, 112, 112))
+    x: NDArray[np.float32] = noise.astype(np.float32)
+    model = lower(run(graph, PIPELINE), weights)
+    quick = hybrid(model, len(x))
+    assert quick is not None
+    assert sum(t.dtype == np.int8 for t in quick.tensors) == 2  # the first layer keeps floats
+    assert hybrid(model, 2) is None
+    found = observed(model, {graph.nodes[graph.inputs[0]].name: x}, Tuning()).ranges
+    values = reference.trace(graph, weights, x)
+    highs = [float(y.max()) for node, y in zip(graph.nodes, values, strict=True) if node.op.name == "relu"]
+    made = [found[op.output][1] for op in model.operators if op.kind.name == "CONV_2D"]
+    np.testing.assert_allclose(made, highs, rtol=0.02)
+    assert made[1:] != pytest.approx(highs[1:], rel=1e-6)  # else nothing was rounded
+
+
+def test_where_eight_bits_change_the_ranges_floats_calibrate() -> None:
+    """One channel of the input is a thousand times the others, whose steps it swallows; the weights undo it."""
+    graph = archlang.loads(DENSE).graph
+    weights, noise = weights_module.random(graph, 0), np.random.default_rng(0).standard_normal((4, 3, 112, 112))
+    x: NDArray[np.float32] = noise.astype(np.float32)
+    convs, norms = ([n.name for n in graph.nodes if n.op.name == kind] for kind in ("conv", "bn"))
+    for local in ("weight", "bias"):
+        weights[f"{norms[0]}.{local}"][0] *= 2000
+    weights[f"{convs[1]}.weight"][:, 0] /= 2000
+    model = lower(run(graph, PIPELINE), weights)
+    found = observed(model, {graph.nodes[graph.inputs[0]].name: x}, Tuning()).ranges
+    values = reference.trace(graph, weights, x)
+    highs = [float(y.max()) for node, y in zip(graph.nodes, values, strict=True) if node.op.name == "relu"]
+    made = [found[op.output][1] for op in model.operators if op.kind.name == "CONV_2D"]
+    np.testing.assert_allclose(made, highs, rtol=1e-4)
 
 
 def tensors(made: Any, x: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -175,9 +241,10 @@ def test_a_mode_of_sixteen_bits_knows_the_options_too() -> None:
 
 def test_the_report_measures_what_the_layers_lose() -> None:
     """The noise so far, from tensors of the file, beside the network in PyTorch; what the weights alone add, beside
-    the layer in PyTorch with rounded weights; what the rounding of values adds, beside PyTorch's."""
+    the layer in PyTorch with rounded weights; what the rounding of values adds, beside PyTorch's. Biases are left
+    alone, since PyTorch's layer knows of no correction."""
     net = trained(MOBILE)
-    artifact = int8(net, report=True)
+    artifact = int8(net, report=True, bias_correction=False)
     assert artifact.report is not None
     rows = {layer.name: layer for layer in artifact.report.layers}
     x = net.seen[: artifact.report.samples]

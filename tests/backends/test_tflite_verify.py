@@ -23,6 +23,8 @@ from archlang.errors import ArchError
 from archlang.ir import Graph
 from archlang.ops.activation import HardSwish, Relu6, Sigmoid, Swish
 from archlang.ops.base import Op
+from archlang.quantize import qat
+from archlang.quantize.options import Options
 from archlang.runtimes import Lacking, opened
 from archlang.verify import Verdict
 from archlang.verify.agreement import agreement
@@ -91,6 +93,19 @@ def refusal(graph: Graph, folder: Path, **arguments: Any) -> str:
 
 
 # What is right.
+
+
+def test_ranges_from_training_that_cut_values_off_are_a_warning(graph: Graph, tmp_path: Path) -> None:
+    """Training rounded and cut them too: the float network is no measure of that."""
+    weights, calibration = weights_module.random(graph, 2), samples(graph)
+    options = Options(ranges={qat.range_name("stem_act"): (-0.1, 0.1)})
+    request = Request(weights, "int8", calibration, quantization=options)
+    artifact = compile_graph(graph, "tflite", request)
+    check = verify.verification(graph, artifact, ".tflite", "int8", calibration)
+    assert check is not None
+    artifact.write(tmp_path / "m.tflite", check)
+    assert check.verdict.warning.startswith("`stem_act` is the first layer that is not what its inputs make")
+    assert "the range that training gave it cuts values off" in check.verdict.warning
 
 
 @pytest.mark.parametrize("mode", MODES)

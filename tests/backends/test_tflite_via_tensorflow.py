@@ -151,7 +151,11 @@ def test_integers_need_calibration(mode: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("asked", "words"),
-    [({"about": About(labels=("a",))}, "labels"), ({"quantization": Options(equalize=True)}, "equalisation")],
+    [
+        ({"about": About(labels=("a",))}, "labels"),
+        ({"quantization": Options(equalize=True)}, "equalisation"),
+        ({"quantization": Options(ranges={"conv1_range": (0.0, 1.0)})}, "ranges from training"),
+    ],
 )
 def test_what_only_our_writer_does_is_refused(
     asked: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch

@@ -83,3 +83,29 @@ def test_a_known_latency_is_found_again_and_a_damaged_one_is_not_believed() -> N
     done = run("bench", "two.arch", *QUICK)
     assert "is damaged and is passed over" in done.err
     assert "from the cache" not in done.out
+
+
+def test_three_runtimes_side_by_side() -> None:
+    """Each tells the time of the same lines, with the same MACs."""
+    macs = run("cost", "two.arch", "--json").document["macs"]
+    found: Any = _document("two.arch", "--runtime", "tflite,onnx,torch", "--profile", *QUICK, "--no-cache")
+    assert [each["runtime"].split()[0] for each in found] == ["LiteRT", "ONNX", "PyTorch"]
+    for each in found:
+        assert sum(part["macs"] for part in each["lines"]) == macs
+        assert {part["name"]: part["what"] for part in each["blocks"]}["wide"] == "Wide(24)"
+        assert each["median_ms"] > 0
+    assert "two.arch as float32 PyTorch, eager, fresh weights" in found[2]["measured"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("two.arch", "--runtime", "caffe"), "tflite, onnx, torch"),
+        (("two.arch", "--runtime", "torch", "--quantize", "int8"), "--quantize"),
+        (("two.tflite", "--runtime", "torch"), "--runtime"),
+    ],
+)
+def test_a_runtime_that_cannot_be_asked_for(words: tuple[str, ...], said: str) -> None:
+    done = run("bench", *words)
+    assert done.status == 2
+    assert said in done.err

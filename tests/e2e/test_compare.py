@@ -67,6 +67,16 @@ def test_what_is_in_a_tflite_file(files: Path) -> None:
     assert quantized["outputs"][0].endswith(" int8 1x4")
 
 
+def test_a_file_whose_scales_nobody_has_measured_is_a_warning(files: Path) -> None:
+    graph = archlang.loads(TINY).graph
+    (files / "quick.tflite").write_bytes(compile_graph(graph, "tflite", Request(quantize="int8")).data)
+    warned = run("compare", "float.tflite", "quick.tflite", "--no-latency")
+    assert "quick.tflite was compiled without --calibration" in warned.err
+    assert "placeholders" not in run("compare", "float.tflite", "int8.tflite", "--no-latency").err
+    document = run("compare", "int8.tflite", "quick.tflite", *QUICK).document
+    assert [facts["placeholders"] for facts in document["files"]] == [False, True]
+
+
 @pytest.mark.parametrize("name", ["float.tflite", "int8.tflite"])
 def test_memory_of_activations(name: str, files: Path) -> None:
     (facts, _) = run("compare", name, "float.tflite", *QUICK).document["files"]

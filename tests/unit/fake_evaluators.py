@@ -44,6 +44,13 @@ class TracingEvaluator:
 
 
 @dataclass(frozen=True)
+class IsolatedEvaluator(TracingEvaluator):
+    """The same in processes of their own."""
+
+    isolated = True
+
+
+@dataclass(frozen=True)
 class FaultyEvaluator:
     """Does what `faults` says for a trial: crash, exit, hang, raise, error, outside, nan, forget; else the cost."""
 
@@ -86,18 +93,19 @@ class FaultyEvaluator:
         yield {"accuracy": float("nan") if fault == "nan" else 0.5 + candidate.trial / 100}
 
 
-def plan_of(folder: Path, trials: int, workers: int = 1, secs: float = 0.0) -> Plan:
+def plan_of(folder: Path, trials: int, workers: int = 1, secs: float = 0.0, isolated: bool = False) -> Plan:
     """A search with a deterministic evaluator: the same seed must give the same run."""
     objective = Objective((Constraint("params", "<=", 12000),), ("params",), ("macs", "peak_memory"))
     strategy = make("evolution", {"population": 12, "sample": 4})
-    evaluator = TracingEvaluator(folder / "trace", secs)
+    evaluator = (IsolatedEvaluator if isolated else TracingEvaluator)(folder / "trace", secs)
     return Plan(FakeSpace(bad=12), objective, strategy, evaluator, folder, trials, 3, workers)
 
 
 def main() -> None:
     folder, trials, workers, secs = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     folder.mkdir(exist_ok=True)
-    result = run(plan_of(folder, trials, workers, secs), resume="--resume" in sys.argv)
+    plan = plan_of(folder, trials, workers, secs, "--isolated" in sys.argv)
+    result = run(plan, resume="--resume" in sys.argv)
     print("interrupted" if result.interrupted else "finished", flush=True)
 
 

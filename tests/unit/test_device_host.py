@@ -13,7 +13,7 @@ import pytest
 import archlang
 from archlang import weights
 from archlang.backend import Request, compile_graph
-from archlang.device import host, runner, scripts
+from archlang.device import host, runner, scripts, torch_file
 from archlang.device.infer import dequantized, predict, quantized
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Graph
@@ -102,6 +102,27 @@ def test_litert_tells_the_time_of_each_operator(tflite: bytes) -> None:
 
 def test_content_is_measured_as_its_file_is(onnx_file: Path) -> None:
     assert archlang.bench(onnx_file.read_bytes(), runs=3, min_secs=0.0, **ALONE).runs >= 3
+
+
+def test_a_measured_module_computes_what_the_network_does(graph: Graph, tmp_path: Path) -> None:
+    """With the same arrays as the module that `to_torch` makes; and each of its layers is timed."""
+    path = tmp_path / "small.py"
+    torch_file.write(graph, "Small", path)
+    torch, network, inputs = runner.torch_network(str(path), 1, 0)
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    with torch.inference_mode():
+        found = network(*inputs).numpy()
+    wanted = archlang.loads(TEXT).to_torch(arrays).eval()
+    assert np.abs(found - wanted(*inputs).detach().numpy()).max() <= 1e-6
+    layers = {op["name"] for op in runner.torch_profile(str(path), 1, 0)}
+    assert layers >= {node.name for node in graph.nodes if node.op.name in ("conv", "bn", "linear")}
+
+
+def test_a_module_that_is_none_is_a_located_error(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("INPUTS = [(1, 3)]\n")
+    with pytest.raises(ArchError, match=r"E1001.*PyTorch does not accept it"):
+        archlang.bench(path, **ALONE)
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import archlang
 from archlang import weights
 from archlang.backend import Request, compile_graph
-from archlang.device import attribution, measure, model_file
+from archlang.device import attribution, benchmark_model, measure, model_file, scripts
 from archlang.device.attribution import aligned, attributed, by_block, by_line
 from archlang.device.transport import OpTime
 from archlang.errors import ArchError
@@ -62,6 +62,22 @@ def test_times_are_those_of_the_lines_and_blocks_that_the_operators_came_from(gr
     assert {name.rpartition(".")[2]: line for name, line in lines.items() if name in LAYERS} == LINES
     blocks = {op.layer: op.block for op in ops if op.layer in LAYERS}
     assert blocks == {name: name.partition(".")[0] for name in LAYERS}
+
+
+@pytest.mark.parametrize("delegated", [False, True])
+def test_the_profile_of_a_phone_is_mapped_to_lines(graph: Graph, delegated: bool) -> None:
+    """benchmark_model's CSV as TensorFlow's stats_calculator.cc writes it, with TFLite's own kernels, and with those of
+    XNNPACK, whose names hold commas."""
+    content = _compiled(graph)
+    own = [(op.kind, f"[{op.output}]:{i}") for i, op in enumerate(model_file.operators(content))]
+    xnnpack = [(step.op, f"Delegate/{step.op}:{i}") for i, step in enumerate(_profiled(graph, content))]
+    title = "=== Run Order ===\nnode type, first, avg_ms, %, cdf%, mem KB, times called, name\n"
+    rows = xnnpack if delegated else own
+    text = title + "".join(f"{op}, 0.11, 0.09, 4.5%, 4.5%, 0, 1, {name.replace(',', chr(9))}\n" for op, name in rows)
+    ops = attributed(scripts.with_shares(benchmark_model.operators(text)), content, graph)
+    assert [op.op for op in ops] == [op for op, _ in rows]
+    assert {op.layer.rpartition(".")[2]: op.line for op in ops if op.layer in LAYERS} == LINES
+    assert sum(op.macs or 0 for op in ops) == archlang.loads(TEXT).cost().total.macs
 
 
 def test_lines_and_blocks_add_up_to_the_whole(graph: Graph) -> None:

@@ -25,6 +25,7 @@ from archlang.ir.graph import Graph
 from archlang.search.evaluators import CostEvaluator
 from archlang.search.space import Space
 from archlang.search.trial import Candidate
+from benchmarks.predict import judged
 from tests.unit.test_predict import mobile_networks, roofline_ms
 
 IDENTITY = Identity("bench", "f00", "", 1, "int8", "Digits", "d1")
@@ -230,6 +231,64 @@ def test_bench_builds_and_validates(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert (document["networks"], Path(document["plot"])) == (10, path.with_suffix(".svg"))
     known = {row.digest for row in table.read(path).measured}
     assert not known & {pair["digest"] for pair in document["pairs"]}
+
+
+def test_a_table_of_a_part_of_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of what is picked only such networks are drawn, and the table does not mix with that of the whole space."""
+    drawn: list[Graph] = []
+
+    def measure(quantize: str, threads: int, asked: predict.Asked, graph: Graph) -> Reading:
+        drawn.append(graph)
+        return Reading(roofline_ms(graph), 0.0, "runtime 1")
+
+    monkeypatch.setattr(predict, "_measure", measure)
+    ticks = iter(range(10**9))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    path = tmp_path / "t.json"
+    asked = ["bench", "--space", "zoo:mnas_space", "--build-table", "-o", str(path), "--budget", "60s"]
+    built = CliRunner().invoke(main, [*asked, "--pick", "r=224", "--pick", "k in row 2=5", "--json"])
+    assert built.exit_code == 0, built.output
+    whole = [graph for graph in drawn if len(graph.outputs) == 1 and graph.nodes[0].type.shape == (3, 224, 224)]
+    assert len(whole) >= 5
+    assert not any(graph.nodes[0].type.shape == (3, 192, 192) for graph in drawn)
+    assert table.read(path).identity.space == "MnasSpace with r=224, k in row 2=5"
+    mixed = CliRunner().invoke(main, asked)
+    assert mixed.exit_code == 1
+    assert "E1013" in mixed.output
+
+
+def test_a_single_slow_reference_changes_nothing(tmp_path: Path) -> None:
+    class Hiccup(Device):
+        def __call__(self, graph: Graph) -> Reading:
+            reading = super().__call__(graph)
+            slow = self.measured == 2 * (REFERENCE_EVERY + 1) + 1  # the third measurement of the reference
+            return replace(reading, ms=reading.ms * (3 if slow else 1))
+
+    def times(device: Device, path: Path) -> list[float]:
+        return [sample.ms for sample in build(campaign(device, path, seconds=45)).model.samples]
+
+    assert times(Hiccup(), tmp_path / "a.json") == times(Device(), tmp_path / "b.json")
+
+
+@pytest.mark.parametrize(
+    ("pick", "said"), [("x=1", "no decision"), ("r=223", "192, 224"), ("r", "no decision"), ("k in row 9=3", "row 2")]
+)
+def test_a_pick_that_is_not_there(pick: str, said: str) -> None:
+    asked = ["bench", "--space", "zoo:mnas_space", "--build-table", "--pick", pick]
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 2
+    assert said in refused.output
+
+
+def test_the_benchmark_gives_macs_the_line_that_fits_best() -> None:
+    pairs = [{"measured_ms": 1.0 + macs / 10, "macs": macs} for macs in (10, 20, 40, 80)]
+    scores = {"within_10": 0.75, "mape": 0.06, "spearman": 0.8, "covered": 0.9, "level": 0.9, "times_faster": 2000.0}
+    found = {result.name: result for result in judged({**scores, "pairs": pairs})}
+    within = found["predict: networks within 10 %"]
+    assert (within.ours, within.theirs) == (75.0, 100.0)
+    assert found["predict: Spearman"].theirs == pytest.approx(1.0)
+    assert found["predict: mean relative error"].theirs == pytest.approx(0.0, abs=1e-9)
+    assert found["predict: for each second of measuring"].ours == 0.5
 
 
 @pytest.mark.parametrize(

@@ -165,21 +165,40 @@ class Doubling:
 
 def test_ranges_are_those_of_all_samples() -> None:
     samples = {"x": np.array([[1.0, -4.0], [3.0, 2.0]], np.float32)}
-    assert calibrate.observed(Doubling(), samples, Tuning(), {}) == {"x": (-4.0, 3.0), "twice/inner": (-8.0, 6.0)}
+    found = calibrate.observed(Doubling(), samples, Tuning(), {}, calibrate.Wanted(Doubling.names))
+    assert found == calibrate.Seen({"x": (-4.0, 3.0), "twice/inner": (-8.0, 6.0)}, {})
+
+
+def test_ranges_are_found_in_values_larger_than_a_block() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 150_001)).astype(np.float32)
+    wanted = calibrate.Wanted(Doubling.names, positive=("twice/inner",))
+    found = calibrate.observed(Doubling(), {"x": x}, Tuning(), {}, wanted).ranges
+    assert found == {"x": (float(x.min()), float(x.max())), "twice/inner": (0.0, 2 * float(x.max()))}
+    assert np.isnan(calibrate.ends(np.where(np.arange(150_001) == 70_000, np.nan, x[0]))).all()
 
 
 @pytest.mark.parametrize("name", observers.OBSERVERS)
 def test_the_sample_with_an_infinity_is_named(name: str) -> None:
     samples = {"x": np.array([[1.0], [2.0], [3e38], [1.0]], np.float32)}
     with pytest.raises(ArchError, match=r"`twice` makes values that are not finite of calibration input 2"):
-        calibrate.observed(Doubling(), samples, Tuning(name), {})
+        calibrate.observed(Doubling(), samples, Tuning(name), {}, calibrate.Wanted(Doubling.names))
 
 
 def test_means_are_those_of_numpy() -> None:
     x = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)
-    found = calibrate.means(Doubling(), {"x": x}, {"twice/inner": False, "x": True})
+    wanted = calibrate.Wanted((), means={"twice/inner": False, "x": True})
+    found = calibrate.observed(Doubling(), {"x": x}, Tuning(), {}, wanted).means
     np.testing.assert_allclose(found["twice/inner"], 2 * x.mean(axis=0), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found["x"], x.mean(axis=(0, 1))[None], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["x"], x.mean(axis=(0, 1))[None, None], rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_of_a_large_map_is_taken_from_some_of_its_positions() -> None:
+    """Of smooth maps, as those of images are: off by less than a twentieth of what they spread by."""
+    places = np.linspace(0, np.pi, 64, dtype=np.float32)
+    maps = np.sin(places)[:, None, None] * np.cos(places)[None, :, None] + np.arange(6, dtype=np.float32)
+    x = np.stack([maps, 2 * maps])
+    found = calibrate.observed(Doubling(), {"x": x}, Tuning(), {}, calibrate.Wanted((), means={"x": True})).means
+    np.testing.assert_allclose(found["x"][0, 0], x.mean(axis=(0, 1, 2)), atol=0.05 * float(x.std(axis=(0, 1, 2)).max()))
 
 
 # ---- equalisation ----------------------------------------------------------------------------------------------------
@@ -291,9 +310,13 @@ def test_the_shift_of_a_convolution_is_its_mean(groups: int, stride: int, dilati
     x = torch.randn(5, 6, 9, 11, generator=generator, dtype=torch.float64)
     error = torch.randn(12, 6 // groups, 3, 3, generator=generator, dtype=torch.float64)
     wanted = F.conv2d(x, error, None, stride, pad, dilation, groups)
-    rows, columns = (bias.Windows(size, stride, dilation, pad) for size in wanted.shape[2:])
+    rows, columns = (bias.Windows(x.shape[i], wanted.shape[i], stride, dilation, pad) for i in (2, 3))
     mean = x.mean(0).permute(1, 2, 0).numpy()
     found = bias.shift_of_convolution(error.permute(0, 2, 3, 1).numpy(), mean, rows, columns)
+    np.testing.assert_allclose(found, wanted.mean((0, 2, 3)).numpy(), atol=1e-12)
+    flat = x.mean((0, 2, 3), keepdim=True)
+    wanted = F.conv2d(flat.expand(1, 6, 9, 11), error, None, stride, pad, dilation, groups)
+    found = bias.shift_of_convolution(error.permute(0, 2, 3, 1).numpy(), flat.numpy().reshape(1, 1, 6), rows, columns)
     np.testing.assert_allclose(found, wanted.mean((0, 2, 3)).numpy(), atol=1e-12)
 
 

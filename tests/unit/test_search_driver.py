@@ -38,7 +38,7 @@ def rows(folder: Path) -> list[Trial]:
 
 def outputs(folder: Path) -> dict[str, bytes]:
     """The front as it was written; the folder's name is part of no file's content but front.json's."""
-    files = [folder / "front.csv", *sorted((folder / "front").iterdir())]
+    files = [folder / "front.csv", folder / "lineage.csv", *sorted((folder / "front").iterdir())]
     return {path.name: path.read_bytes() for path in files}
 
 
@@ -76,17 +76,20 @@ def wait_for(process: subprocess.Popen[str], folder: Path, count: int) -> None:
         time.sleep(0.001)
 
 
-def killed_often(folder: Path, points: list[int], rng: Random, workers: int = 1) -> int:
-    """Run the search, killing it once that many trials have ended, and a moment later; how often it was killed."""
+def killed_often(
+    folder: Path, points: list[int], rng: Random, workers: int = 1, *options: str, finish: bool = True
+) -> int:
+    """Run the search, killing it once that many trials have ended, and a moment later; how often it was killed.
+    finish: whether it runs to its end then."""
     kills = 0
     for point in points:
-        process = start(folder, workers=workers)
+        process = start(folder, *options, workers=workers)
         wait_for(process, folder, point)
         time.sleep(rng.random() * 0.004)
         process.kill()
         kills += process.wait() == -signal.SIGKILL
-    last = start(folder, workers=workers)
-    assert last.communicate()[0] == "finished\n"
+    if finish:
+        assert start(folder, *options, workers=workers).communicate()[0] == "finished\n"
     return kills
 
 

@@ -69,7 +69,7 @@ def test_the_file_says_what_and_the_options_change_it(spec: SearchSpec) -> None:
 
 def test_the_cost_evaluator_says_what_stands_for_what(spec: SearchSpec) -> None:
     plan, notes = plan_of(spec, Options(evaluator="cost"))
-    assert plan.evaluator == CostEvaluator()
+    assert plan.evaluator == CostEvaluator(peak_memory=False), "nothing asks for it"
     assert (plan.objective.maximize, plan.objective.minimize, plan.device) == (("params",), ("macs",), "")
     assert len(notes) == 2
 

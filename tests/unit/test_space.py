@@ -98,8 +98,9 @@ def test_every_candidate_is_equally_likely() -> None:
 
 def test_the_mnas_space() -> None:
     found = load_search("zoo:mnas_space")
-    assert found.space.decisions == 37
-    assert found.space.size == (12 * 3 * 3) ** 5 * (12 * 3) * 2 * 2
+    space = load_or_default("zoo:mnas_space")
+    assert space.decisions == 37
+    assert space.size == (12 * 3 * 3) ** 5 * (12 * 3) * 2 * 2
     assert found.require == (("latency", "<=", 80.0), ("params", "<=", 6e6))
     assert (found.maximize, found.minimize, found.device) == (("accuracy",), ("latency",), "pixel6-cpu")
     assert found.method == ("evolution", {"population": 64, "trials": 500, "seed": 0})
@@ -129,7 +130,9 @@ def test_a_thousand_candidates_print_as_source(spec: str) -> None:
 
 def load_or_default(spec: str) -> Space:
     """The space of the file's search, or of its net."""
-    return load_search(spec).space if spec != "zoo:nasbench201" else Space(archlang.load(spec).value)
+    found = load_search(spec).space
+    assert isinstance(found, Space)
+    return found
 
 
 def test_the_nas_bench_201_space() -> None:
@@ -141,7 +144,7 @@ def test_the_nas_bench_201_space() -> None:
 @pytest.mark.slow
 def test_the_once_for_all_space() -> None:
     """25 resolutions; in each of five stages two to four blocks, each with one of nine kinds (arXiv:1908.09791)."""
-    found = load_search("zoo:ofa_mbv3").space
+    found = load_or_default("zoo:ofa_mbv3")
     assert found.decisions == 1 + 5 * (1 + 2 * 4)
     assert found.size == 25 * (9**2 + 9**3 + 9**4) ** 5
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,10 @@ from archlang import weights
 from archlang.data import Dataset, load_data
 from archlang.errors import ArchError, OutsideError
 from archlang.ir import Graph
-from archlang.train import Epoch, Recipe, _batches, _optimizer, evaluate, module_of, train
+from archlang.train import Epoch, Recipe, accelerator, evaluate, module_of, train
+from archlang.train.augment import CHANGES, augmented
+from archlang.train.loop import _batches, _optimizer
+from archlang.train.schedule import factor
 
 TEXT = """
 net Small(classes=10):
@@ -161,6 +167,150 @@ def test_the_error_points_into_the_file(data: Dataset) -> None:
     span = caught.value.diagnostics[0].span
     assert span is not None
     assert span.text == "linear(classes)"
+
+
+def test_a_checkpoint_goes_on_as_if_nothing_had_happened(data: Dataset, graph: Graph, tmp_path: Path) -> None:
+    part, file = few(data, 160), tmp_path / "c.pt"
+    recipe = Recipe(epochs=3, augment="crop", ema=0.9, patience=3, optimizer="adamw", lr=0.01)
+    whole = train(graph, part, recipe)
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(graph, part, recipe, progress=stop, checkpoint=file)
+    seen: list[int] = []
+    resumed = train(graph, part, recipe, progress=lambda epoch: seen.append(epoch.number), checkpoint=file)
+    assert seen == [3]
+    assert resumed.loss == whole.loss
+    assert (resumed.epoch, resumed.accuracy) == (whole.epoch, whole.accuracy)
+    assert all((resumed.weights[name] == whole.weights[name]).all() for name in whole.weights)
+    for other in (replace(recipe, lr=0.02), replace(recipe, epochs=4)):
+        with pytest.raises(ArchError, match=r"E1104.*another training"):
+            train(graph, part, other, checkpoint=file)
+    file.write_bytes(b"junk")
+    with pytest.raises(ArchError, match=r"E1104.*is not the checkpoint"):
+        train(graph, part, recipe, checkpoint=file)
+
+
+def test_patience_ends_it_and_gives_the_best_epochs_weights(data: Dataset, graph: Graph) -> None:
+    part = few(data, 200)
+    seen: list[Epoch] = []
+    recipe = Recipe(epochs=12, lr=2.0, schedule="constant", momentum=0.0, patience=2, label_smoothing=0.0)
+    result = train(graph, part, recipe, progress=seen.append)
+    losses = [epoch.validation for epoch in seen]
+    assert None not in losses
+    best = min(range(len(losses)), key=lambda i: losses[i] or 0.0)
+    assert result.epoch == best + 1
+    assert len(losses) == min(12, best + 3)
+    held = part.held_out(0.1, 0)
+    module = module_of(graph, result.weights).eval()
+    import torch
+
+    with torch.no_grad():
+        scores = module(torch.from_numpy(held.x_test))
+        wanted = torch.nn.functional.cross_entropy(scores, torch.from_numpy(held.y_test))
+    assert losses[best] == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_narrow_numbers_still_learn(data: Dataset, graph: Graph) -> None:
+    part = few(data, 160)
+    plain, narrow = (train(graph, part, Recipe(epochs=1, precision=p)) for p in ("float32", "bfloat16"))
+    assert plain.loss != narrow.loss
+    assert narrow.loss == pytest.approx(plain.loss, rel=0.03)
+    assert all(value.dtype == np.float32 for value in narrow.weights.values())
+
+
+def test_gradients_are_clipped(data: Dataset, graph: Graph) -> None:
+    part, before = few(data, 32), weights.initial(graph, 0)
+    recipe = Recipe(epochs=1, lr=1.0, momentum=0.0, weight_decay=0.0, clip=1e-3, warmup=0.0)
+    after = train(graph, part, recipe).weights
+    trainable = [name for name in before if "running" not in name]
+    moved = np.sqrt(sum(float(((after[name] - before[name]) ** 2).sum()) for name in trainable))
+    assert moved == pytest.approx(1e-3, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at", "wanted"),
+    [
+        ("cosine", [10, 55, 100], [1.0, 0.5, 0.0]),
+        ("linear", [10, 55, 100], [1.0, 0.5, 0.0]),
+        ("step", [10, 54, 55, 77, 78, 99], [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]),
+        ("constant", [10, 55, 99], [1.0, 1.0, 1.0]),
+    ],
+)
+def test_schedules_after_a_tenth_of_warm_up(schedule: str, at: list[int], wanted: list[float]) -> None:
+    rate = factor(schedule, 100, 0.1)
+    np.testing.assert_allclose([rate(step) for step in range(10)], np.arange(1, 11) / 10)
+    np.testing.assert_allclose([rate(step) for step in at], wanted, atol=1e-12)
+    assert factor(schedule, 100, 0.0)(0) == 1.0
+
+
+def test_augmentations_move_what_is_there() -> None:
+    import torch
+
+    images = torch.zeros(64, 2, 16, 16)
+    images[:, :, 6:9, 4:8] = torch.rand(64, 2, 3, 4) + 0.5
+    flipped, cropped, cut, turned = (augmented(images, (name,), torch.Generator().manual_seed(1)) for name in CHANGES)
+    assert {bool((a == b).all()) for a, b in zip(flipped, images, strict=True)} == {True, False}
+    for new, old in zip(flipped, images, strict=True):
+        assert torch.equal(new, old) or torch.equal(new, old.flip(2))
+    for new, old in zip(cropped, images, strict=True):
+        moves = [torch.roll(old, (i, j), (1, 2)) for i in range(-2, 3) for j in range(-2, 3)]
+        assert sum(torch.equal(new, move) for move in moves) == 1
+    blank = (cut == 0) & (images != 0)
+    assert torch.equal(torch.where(blank, images, cut), images)
+    assert 0 < int(blank.flatten(1).any(1).sum()) < 64
+    ones = augmented(torch.ones(200, 1, 16, 16), ("cutout",), torch.Generator().manual_seed(2))
+    assert int((ones == 0).flatten(1).sum(1).max()) == 8 * 8
+    assert turned.shape == images.shape
+    assert not torch.equal(turned, images)
+    assert float(turned.sum() / images.sum()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_affine_is_a_resampling_about_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside scipy's affine_transform, which maps rows and columns of the output to those of the input."""
+    import torch
+    from scipy.ndimage import affine_transform
+
+    images = torch.rand(1, 1, 17, 17, generator=torch.Generator().manual_seed(0))
+    drawn = torch.tensor([[0.7], [0.5], [0.4], [-0.8]])  # of -1..1: turn, scale, right, down
+    monkeypatch.setattr(torch, "rand", lambda *size, generator: (drawn + 1) / 2)
+    ours = augmented(images, ("affine",), torch.Generator())[0, 0]
+    cos, sin = math.cos(math.radians(7)) / 1.05, math.sin(math.radians(7)) / 1.05
+    matrix, middle = np.array([[cos, sin], [-sin, cos]]), np.array([8.0, 8.0])
+    offset = middle - matrix @ middle + np.array([-0.8, 0.4]) * 17 / 16
+    theirs = affine_transform(images[0, 0].numpy(), matrix, offset, order=1, mode="grid-constant")
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_recipe_as_text() -> None:
+    recipe = Recipe(epochs=4).with_text("schedule=step, augment=crop+flip, precision=bfloat16, patience=3, lr=1")
+    assert recipe == Recipe(epochs=4, schedule="step", augment="crop+flip", precision="bfloat16", patience=3, lr=1.0)
+    assert Recipe().with_text("") == Recipe()
+    for text, help in (("shedule=step", "schedule"), ("schedule=stp", "step")):
+        with pytest.raises(ArchError, match="E1103") as caught:
+            Recipe().with_text(text)
+        assert caught.value.diagnostics[0].help == f"did you mean `{help}`?"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"augment": "crp"}, {"ema": 1.0}, {"warmup": -0.1}, {"schedule": "x"}, {"patience": -1}, {"precision": "float16"}],
+)
+def test_settings_that_cannot_be(data: Dataset, graph: Graph, changed: dict[str, Any]) -> None:
+    with pytest.raises(ArchError, match="E1103"):
+        train(graph, data, replace(RECIPE, **changed))
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    found = {True: "cuda", False: "cpu"}
+    for there, name in found.items():
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert accelerator("auto") == name
 
 
 @pytest.mark.parametrize(

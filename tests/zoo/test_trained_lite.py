@@ -154,18 +154,15 @@ PEERS = {"TensorFlow's converter": by_tensorflow, "litert-quantizer": by_quantiz
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("variant", ["lite0", "lite2"])
 def test_int8_agrees_with_float_as_often_as_that_of_others(variant: str, peer: str, tmp_path: Path) -> None:
-    """With its biases corrected our file sees what the float file sees at least as often. Without, by the same ranges
-    as theirs, as far as so many cuts can tell: where only one of both files is right, theirs is not ahead by more than
-    two standard deviations of the difference between equally good ones."""
+    """By the same calibration images, and as often as without the correction of biases at least."""
     samples, unseen = cuts(variant, CALIBRATION, 5, 1)[:32], cuts(variant, CALIBRATION + OTHERS, 20, 2)
     lite, arrays = net(variant), imported(variant)
     lite.to_tflite(tmp_path / "float.tflite", arrays)
-    lite.to_tflite(tmp_path / "plain.tflite", arrays, "int8", samples)
-    lite.to_tflite(tmp_path / "corrected.tflite", arrays, "int8", samples, quantization=Options(bias_correction=True))
+    lite.to_tflite(tmp_path / "ours.tflite", arrays, "int8", samples)
+    lite.to_tflite(tmp_path / "plain.tflite", arrays, "int8", samples, quantization=Options(bias_correction=False))
     PEERS[peer](variant, tmp_path, samples)
-    exact, plain, corrected, theirs = (
-        opened(tmp_path / f"{name}.tflite").run(unseen).argmax(1) for name in ("float", "plain", "corrected", "theirs")
+    exact, ours, plain, theirs = (
+        opened(tmp_path / f"{name}.tflite").run(unseen).argmax(1) for name in ("float", "ours", "plain", "theirs")
     )
-    assert (corrected == exact).sum() >= (theirs == exact).sum()
-    won, lost = ((plain == exact) & (theirs != exact)).sum(), ((plain != exact) & (theirs == exact)).sum()
-    assert lost - won <= 2 * (won + lost) ** 0.5
+    assert (ours == exact).sum() >= (theirs == exact).sum()
+    assert (ours == exact).sum() >= (plain == exact).sum()

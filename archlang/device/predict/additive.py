@@ -57,9 +57,16 @@ class Additive:
         spills = self.coefficients[len(self.kinds) * WORK :][: len(SPILLS)]
         return time + float(np.dot(_beyond(kernel.moved, SPILLS), spills))
 
-    def network_ms(self, weights: int) -> float:
+    def network_ms(self, weights: float) -> float:
         """What a network takes beside its kernels. weights: elements of all its arrays."""
-        return float(np.dot((1, *_beyond(weights, RESIDENT)), self.coefficients[-1 - len(RESIDENT) :]))
+        constant, *beyond = self._network
+        return constant + sum(
+            c * (weights - limit) for c, limit in zip(beyond, RESIDENT, strict=True) if weights > limit
+        )
+
+    @cached_property
+    def _network(self) -> tuple[float, ...]:
+        return tuple(self.coefficients[-1 - len(RESIDENT) :].tolist())
 
     def as_json(self) -> dict[str, Any]:
         return {"kinds": list(self.kinds), "coefficients": self.coefficients.tolist()}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -22,6 +23,8 @@ from archlang.ir.graph import Graph
 
 NETWORKS = 240
 """Networks drawn from the space to choose from, their block instances beside them."""
+
+_SMOOTHED = 5
 
 BLOCKS = 400
 TARGETS = 120
@@ -283,7 +286,26 @@ def _table(campaign: Campaign, log: _Log) -> Table:
     if len(log.rows) < LEAST_SAMPLES:
         what = f"{len(log.rows)} measurements in {log.seconds:.0f} s are too few for a latency model"
         raise fail("E1011", what, help="give a larger --budget; the same command goes on")
-    usual = median(row.reference_ms for row, _ in log.rows)
-    samples = [Sample(used, row.ms * usual / row.reference_ms, row.alone) for row, used in log.rows]
+    drift = _drift([row.reference_ms for row, _ in log.rows])
+    samples = [Sample(used, row.ms / slower, row.alone) for (row, used), slower in zip(log.rows, drift, strict=True)]
     model = fit_samples(samples, campaign.execution)
     return Table(log.identity, tuple(row for row, _ in log.rows), model.as_json())
+
+
+def _drift(references: Sequence[float]) -> list[float]:
+    """How many times slower than usual the device was at each measurement. A running median over `_SMOOTHED`
+    measurements of the reference keeps lasting changes, and drops what was slow in one of them alone."""
+    groups = [list(group) for _, group in groupby(references)]
+    values = [group[0] for group in groups]
+    smooth = [median(_around(values, i)) for i in range(len(values))]
+    usual = median(references)
+    return [ms / usual for ms, group in zip(smooth, groups, strict=True) for _ in group]
+
+
+def _around(values: list[float], i: int) -> list[float]:
+    """An odd number of values, `_SMOOTHED` away from the ends: their median is one of them, and a step stays."""
+    half = _SMOOTHED // 2
+    low, high = max(i - half, 0), min(i + half + 1, len(values))
+    if (high - low) % 2 == 0:
+        low, high = (low, high - 1) if i - low < high - 1 - i else (low + 1, high)
+    return values[low:high]

@@ -7,7 +7,7 @@ thousands of predictions a second, so it makes no new Graph as the passes do, an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -95,26 +95,66 @@ Kernels = Counter[Kernel]
 """How often a network runs each kernel."""
 
 
+@dataclass(frozen=True)
+class Ends:
+    """What is undecided at the ends of a piece of a network, where a kernel may span two pieces. Adds up.
+
+    norms_first, activations_first: those that alone read an input, and may be part of an earlier piece's kernel.
+    takes_norm, takes_activation: outputs whose kernels could take one. (Both of images: nothing follows the vector
+    that a classifier makes.) hidden: inputs that nothing reads (what made them may be dead), outputs that are zero
+    (a later sum may drop them), norms and activations that alone read an input that is no image.
+    """
+
+    norms_first: int = 0
+    takes_norm: int = 0
+    activations_first: int = 0
+    takes_activation: int = 0
+    hidden: int = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether the kernels of the pieces together are those of the whole network."""
+        norms = self.norms_first and self.takes_norm
+        activations = self.activations_first and self.takes_activation
+        return not (self.hidden or norms or activations)
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a runtime executes for a network, or for a piece of one."""
+
+    kernels: Kernels
+    ends: Ends
+
+
 def kernels(graph: Graph, execution: str = "compiled") -> Kernels:
     """The kernels that a runtime executes for the graph. execution: one of `EXECUTIONS`."""
+    return _WALKS[execution](graph).kernels
+
+
+def executed_piece(graph: Graph, execution: str = "compiled") -> Executed:
+    """The kernels of a piece of a network: its inputs are values of earlier pieces, its outputs what later ones may
+    read. Where the sum of the pieces' ends is decided, their kernels together are those of the whole network."""
     return _WALKS[execution](graph)
 
 
-def _eager(graph: Graph) -> Kernels:
-    return Counter(
+def _eager(graph: Graph) -> Executed:
+    read = {j for node in graph.nodes for j in node.inputs} | {output.value for output in graph.outputs}
+    found = Counter(
         _kernel(node.op, (), tuple(graph.nodes[i].type for i in node.inputs), node.type)
         for node in graph.nodes
         if node.inputs and not node.op.training_only
     )
+    return Executed(found, Ends(hidden=sum(i not in read for i in graph.inputs)))
 
 
-def _compiled(graph: Graph) -> Kernels:
+def _compiled(graph: Graph) -> Executed:
     """As the passes `inference`, `drop_zeros`, `fuse_norms` and `fuse_activations` have it, in one walk."""
     nodes = graph.nodes
     reads, stands_for = _without_identities(graph)
     results = [stands_for[output.value] for output in graph.outputs if not output.aux]
     uses = _uses(reads, results)
-    groups: dict[int, tuple[int, tuple[Op, ...]]] = {}
+    groups: dict[int, _Group] = {}
     for i, node in enumerate(nodes):
         if not uses[i] or not reads[i]:
             continue
@@ -125,13 +165,40 @@ def _compiled(graph: Graph) -> Kernels:
             groups[i] = head, (*then, node.op)
         else:
             groups[i] = i, ()
-    return Counter(
+    found = Counter(
         _kernel(nodes[head].op, then, tuple(nodes[j].type for j in reads[head]), nodes[i].type)
         for i, (head, then) in groups.items()
     )
+    return Executed(found, _ends(nodes, reads, uses, results, groups))
 
 
-_WALKS: dict[str, Callable[[Graph], Kernels]] = {"compiled": _compiled, "eager": _eager}
+_Group = tuple[int, tuple[Op, ...]]
+"""The node that a kernel begins with, and the ops that are fused into it."""
+
+
+def _ends(
+    nodes: Sequence[Node], reads: list[tuple[int, ...]], uses: list[int], results: list[int], groups: dict[int, _Group]
+) -> Ends:
+    inputs = {i for i, sources in enumerate(reads) if not sources}
+    unary = [(reads[head][0], nodes[head].op) for head, _ in groups.values() if len(reads[head]) == 1]
+    first = [(nodes[i].type, op) for i, op in unary if i in inputs and uses[i] == 1]
+    last = [groups[i] for i in results if uses[i] == 1 and i in groups and _is_image(nodes[i].type)]
+    return Ends(
+        norms_first=sum(isinstance(op, BatchNorm) for x, op in first if _is_image(x)),
+        takes_norm=sum(_takes_norm(nodes[head].op, then) for head, then in last),
+        activations_first=sum(isinstance(op, _ACTIVATIONS) for x, op in first if _is_image(x)),
+        takes_activation=sum(_takes_activation(nodes[head].op, then) for head, then in last),
+        hidden=sum(not uses[i] for i in inputs)
+        + sum(isinstance(nodes[i].op, Zero) for i in results)
+        + sum(isinstance(op, (BatchNorm, *_ACTIVATIONS)) for x, op in first if not _is_image(x)),
+    )
+
+
+def _is_image(x: TensorType) -> bool:
+    return len(x.shape) == 3
+
+
+_WALKS: dict[str, Callable[[Graph], Executed]] = {"compiled": _compiled, "eager": _eager}
 
 
 def _without_identities(graph: Graph) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -167,15 +234,22 @@ def _uses(reads: list[tuple[int, ...]], results: list[int]) -> list[int]:
 
 _WITH_NORM = (Conv2d, Linear)
 _WITH_ACTIVATION = (Conv2d, Linear, Add, Mul, AvgPool2d, MaxPool2d, BatchNorm, Scale, Mean)
+_ACTIVATIONS = (Relu, Relu6)
 
 
 def _fuses(head: Op, then: tuple[Op, ...], op: Op) -> bool:
     """Whether a runtime makes `op` part of the kernel that `head` begins."""
     if isinstance(op, BatchNorm):
-        return isinstance(head, _WITH_NORM) and not then
-    if isinstance(op, Relu | Relu6):
-        return isinstance(head, _WITH_ACTIVATION) and not any(part.elementwise for part in then)
-    return False
+        return _takes_norm(head, then)
+    return isinstance(op, _ACTIVATIONS) and _takes_activation(head, then)
+
+
+def _takes_norm(head: Op, then: tuple[Op, ...]) -> bool:
+    return isinstance(head, _WITH_NORM) and not then
+
+
+def _takes_activation(head: Op, then: tuple[Op, ...]) -> bool:
+    return isinstance(head, _WITH_ACTIVATION) and not any(part.elementwise for part in then)
 
 
 _MET: dict[Hashable, Kernel] = {}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from archlang.device.predict import additive, residual
+from archlang.device.predict import additive, interval, residual
 from archlang.device.predict.additive import Additive, all_weights
-from archlang.device.predict.features import EXECUTIONS, Floats, Kernel, Kernels, kernels
+from archlang.device.predict.features import EXECUTIONS, Ends, Floats, Kernel, Kernels, executed_piece, kernels
 from archlang.device.predict.residual import Place, Settings
 from archlang.errors import fail
 from archlang.ir.graph import Graph
@@ -30,6 +30,12 @@ BEYOND = 0.3
 
 WORTH_TELLING = 0.01
 """The share of a network's time from which a kernel outside the measured sizes is told."""
+
+
+_LEAST_MS = 1e-9
+
+_PRIOR = residual.COMMON**2 + residual.APART**2
+"""Variance of what all whole networks deviate alike, before anything is measured."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ class Prediction:
     ms: float | None
     low_ms: float | None
     high_ms: float | None
-    unknown: tuple[str, ...] = ()
-    outside: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = field(default=(), compare=False)
+    outside: tuple[str, ...] = field(default=(), compare=False)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -71,13 +77,29 @@ class Prediction:
         return f"{self.ms:.3f} ms ({self.low_ms:.3f} to {self.high_ms:.3f} for {LEVEL:.0%} of networks)"
 
 
+Sums = Sequence[float]
+"""What `LatencyModel.features` makes of a network, or of its pieces, added up: the figures of `Ends`; how many kernels
+are unknown; the summed times, the elements of weights, pull, spread and beyond as in `_Known`; and how many kernels of
+each kind there are."""
+
+_WHOLE = astuple(Ends())
+
+
 @dataclass(frozen=True)
 class _Known:
-    """What is known of one kernel: its time in the sum, and its covariance with each sample, (n)."""
+    """What one kernel adds to a network. ms: its time in the sum. pull: what the process adds to the logarithm of the
+    latency, spread: the deviation that is left, beyond: what is added to it outside the measured sizes; each times ms.
+    """
 
     ms: float
-    covariance: Floats
-    outside: float
+    pull: float
+    spread: float
+    beyond: float
+    kind: int | None
+
+    @property
+    def outside(self) -> bool:
+        return self.beyond > 0
 
 
 @dataclass(frozen=True)
@@ -96,30 +118,79 @@ class LatencyModel:
 
     def predict(self, graph: Graph) -> Prediction:
         """The latency of a network."""
-        return self.predict_all([graph])[0]
+        return self._prediction(kernels(graph, self.execution))
 
     def predict_all(self, graphs: Sequence[Graph]) -> list[Prediction]:
-        """The latency of each network; several at once are quicker."""
+        """The latency of each network."""
         return self.predict_kernels([kernels(graph, self.execution) for graph in graphs])
 
     def predict_kernels(self, networks: Sequence[Kernels]) -> list[Prediction]:
         """As `predict_all`, for networks whose kernels are known already (with this model's `execution`)."""
-        if not networks:
-            return []
-        self._meet(networks)
-        sums = [self._sum(network) for network in networks]
-        composition = np.stack([self._composition(network, ms) for network, ms in zip(networks, sums, strict=True)])
-        covariance = (
-            self._common
-            + self._between(composition)
-            + np.stack([self._by_kernel(network, ms) for network, ms in zip(networks, sums, strict=True)])
+        self._meet(dict.fromkeys(kernel for network in networks for kernel in network))
+        return [self._prediction(network) for network in networks]
+
+    # a network in pieces
+
+    def features(self, graph: Graph) -> tuple[float, ...]:
+        """Figures of a network, or of a piece of one, that add up: the sums over the pieces are the network's own.
+
+        A search that keeps them for each piece (`archlang.lower.pieces`) needs `from_features` alone for a candidate.
+        Where kernels span two pieces the sums say so: ask `exact` before they are believed.
+        """
+        piece = executed_piece(graph, self.execution)
+        return (*astuple(piece.ends), *self._amounts(piece.kernels))
+
+    def exact(self, sums: Sums) -> bool:
+        """Whether the sums over pieces are those of the whole network. If not, `predict` needs its Graph."""
+        return Ends(*map(int, sums[: len(_WHOLE)])).decided
+
+    def from_features(self, sums: Sums) -> Prediction:
+        """The latency that the sums mean: equal to that of `predict`, but for the names of kernels."""
+        unknown, times, weights, pull, spread, beyond, *counts = sums[len(_WHOLE) :]
+        if unknown:
+            return Prediction(None, None, None, ("an op",))
+        ms = max(times + self.additive.network_ms(weights), _LEAST_MS)
+        mean, variance = self._of_all
+        mean += pull / ms
+        variance += (spread / ms) ** 2
+        if self.settings.networks:
+            alike = self._alike(counts, ms)
+            mean += self.settings.networks**2 * float(alike @ self._process.alpha)
+            variance += self.settings.networks**2 * max(1.0 - float(alike.max()) ** 2, 0.0)
+        half = self.factor * math.hypot(math.sqrt(variance), beyond / ms)
+        centre = ms * math.exp(mean)
+        return Prediction(centre, centre * math.exp(-half), centre * math.exp(half))
+
+    def _amounts(self, network: Kernels) -> list[float]:
+        """The figures that add up, from `unknown` on."""
+        self._meet(network)
+        unknown = weights = 0
+        ms = pull = spread = beyond = 0.0
+        counts = [0.0] * len(self.additive.kinds)
+        for kernel, count in network.items():
+            known = self._met[kernel]
+            if known.kind is None:
+                unknown += count
+            else:
+                counts[known.kind] += count
+            weights += count * kernel.weights
+            ms += count * known.ms
+            pull += count * known.pull
+            spread += count * known.spread
+            beyond += count * known.beyond
+        return [unknown, ms, weights, pull, spread, beyond, *counts]
+
+    def _prediction(self, network: Kernels) -> Prediction:
+        found = self.from_features((*_WHOLE, *self._amounts(network)))
+        parts = [(kernel, count, self._met[kernel]) for kernel, count in network.items()]
+        unknown = tuple(str(kernel) for kernel, _, known in parts if known.kind is None)
+        total = sum(count * known.ms for _, count, known in parts)
+        outside = tuple(
+            str(k) for k, count, known in parts if known.outside and count * known.ms > WORTH_TELLING * total
         )
-        mean = covariance @ self._process.alpha
-        explained = ((covariance @ self._process.precision) * covariance).sum(1)
-        return [
-            self._prediction(network, ms, float(mean[i]), float(explained[i]))
-            for i, (network, ms) in enumerate(zip(networks, sums, strict=True))
-        ]
+        return replace(found, unknown=unknown, outside=outside) if unknown or outside else found
+
+    # how well it does
 
     @property
     def held_out(self) -> Floats:
@@ -202,9 +273,26 @@ class LatencyModel:
         (split conformal prediction's quantile, over scores of leaving one out)."""
         whole = np.array([not sample.alone for sample in self.samples])
         chosen = whole if np.count_nonzero(whole) >= LEAST_SAMPLES else np.ones(len(whole), bool)
-        scores = np.sort(np.abs(self._process.held_out / self._process.expected)[chosen])
+        scores = np.sort(np.abs(self._process.held_out / self._expected)[chosen])
         rank = math.ceil((len(scores) + 1) * LEVEL)
         return float(scores[rank - 1]) if rank <= len(scores) else 1.2 * float(scores[-1])
+
+    @cached_property
+    def _expected(self) -> Floats:
+        """The deviation that is expected of each sample when it is left out, as `from_features` reckons it: (n)."""
+        settings, process = self.settings, self._process
+        variance = interval.deviations_without_each(self._common[None], _PRIOR, process)[0] ** 2 + settings.noise**2
+        if settings.kernels:
+            covariance = self._covariance(list(self._kernels))
+            each = interval.deviations_without_each(covariance, settings.kernels**2, process)
+            variance = variance + (self._place.shares * each.T).sum(1) ** 2
+        if settings.networks:
+            places = self._place.composition
+            alike = residual.between_compositions(places, places, settings.reach)
+            np.fill_diagonal(alike, 0.0)
+            variance = variance + settings.networks**2 * (1 - alike.max(1) ** 2)
+        expected: Floats = np.sqrt(variance)
+        return expected
 
     @cached_property
     def _ranges(self) -> dict[str, tuple[Floats, Floats]]:
@@ -216,18 +304,28 @@ class LatencyModel:
 
     # one network
 
-    def _meet(self, networks: Sequence[Kernels]) -> None:
+    def _meet(self, some: Iterable[Kernel]) -> None:
         """Find out what is to be known of the kernels that are new, all at once."""
-        new = list(dict.fromkeys(kernel for network in networks for kernel in network if kernel not in self._met))
+        new = [kernel for kernel in some if kernel not in self._met]
         if not new:
             return
-        correlation = residual.between_kernels(new, list(self._kernels))
-        covariances = self.settings.kernels**2 * correlation @ self._place.shares.T
-        for kernel, covariance in zip(new, covariances, strict=True):
-            self._met[kernel] = _Known(self.additive.kernel_ms(kernel), covariance, self._outside(kernel))
+        covariance = self._covariance(new)
+        pulls = covariance @ self._process.alpha
+        spreads = interval.deviations(covariance, self.settings.kernels**2, self._process)
+        for kernel, pull, spread in zip(new, pulls.tolist(), spreads.tolist(), strict=True):
+            ms = self.additive.kernel_ms(kernel)
+            beyond = ms * BEYOND * self._outside(kernel)
+            self._met[kernel] = _Known(ms, ms * pull, ms * spread, beyond, self._kinds.get(kernel.kind))
 
-    def _known(self, kernel: Kernel) -> _Known:
-        return self._met[kernel]
+    def _covariance(self, some: list[Kernel]) -> Floats:
+        """Of each kernel's deviation with each sample's, (kernels, samples)."""
+        if not self.settings.kernels:
+            return np.zeros((len(some), len(self.samples)))
+        found: Floats = self.settings.kernels**2 * self._correlation(some) @ self._place.shares.T
+        return found
+
+    def _correlation(self, some: list[Kernel]) -> Floats:
+        return residual.between_kernels(some, list(self._kernels))
 
     def _outside(self, kernel: Kernel) -> float:
         """Octaves by which the kernel's work is outside what was measured of its kind."""
@@ -240,7 +338,7 @@ class LatencyModel:
 
     def _sum(self, network: Kernels) -> float:
         times = sum(count * self.additive.kernel_ms(kernel) for kernel, count in network.items())
-        return max(times + self.additive.network_ms(all_weights(network)), 1e-9)
+        return max(times + self.additive.network_ms(all_weights(network)), _LEAST_MS)
 
     def _counts(self, network: Kernels, ms: float) -> Floats:
         counts = np.zeros(len(self._kinds) + 1)
@@ -255,46 +353,30 @@ class LatencyModel:
 
     @cached_property
     def _common(self) -> Floats:
-        """Covariance of a whole network with each sample that all whole networks have."""
-        alone = self._place.alone
-        common: Floats = residual.COMMON**2 + residual.APART**2 * (alone == 0)
+        """Covariance of what all whole networks deviate alike with each sample."""
+        common: Floats = residual.COMMON**2 + residual.APART**2 * (self._place.alone == 0)
         return common
 
-    def _between(self, composition: Floats) -> Floats:
-        if not self.settings.networks:
-            return np.zeros((len(composition), len(self.samples)))
-        alike = residual.between_compositions(composition, self._place.composition, self.settings.reach)
-        return self.settings.networks**2 * alike
+    @cached_property
+    def _of_all(self) -> tuple[float, float]:
+        """The deviation that all whole networks have; and its variance, with that of noise."""
+        unknown = float(interval.deviations(self._common[None], _PRIOR, self._process)[0])
+        return float(self._common @ self._process.alpha), unknown**2 + self.settings.noise**2
 
-    def _by_kernel(self, network: Kernels, ms: float) -> Floats:
-        found = np.zeros(len(self.samples))
-        if self.settings.kernels:
-            for kernel, count in network.items():
-                known = self._known(kernel)
-                found += count * known.ms / ms * known.covariance
-        return found
+    def _alike(self, counts: Sequence[float], ms: float) -> Floats:
+        """Correlation of a network of this composition with each sample, (n): as `between_compositions` has it."""
+        here = np.array((*counts, math.log(ms)))
+        here /= self._scales
+        directions, norms, scale = self._distances
+        alike: Floats = np.exp(directions @ here + (norms - scale * float(here @ here)))
+        return alike
 
-    def _prediction(self, network: Kernels, ms: float, mean: float, explained: float) -> Prediction:
-        unknown = tuple(dict.fromkeys(str(k) for k in network if k.kind not in self._kinds))
-        shares = {kernel: count * self._known(kernel).ms / ms for kernel, count in network.items()}
-        far = {kernel: share for kernel, share in shares.items() if self._known(kernel).outside}
-        outside = tuple(str(kernel) for kernel, share in far.items() if share > WORTH_TELLING)
-        if unknown:
-            return Prediction(None, None, None, unknown, outside)
-        beyond = sum(share * BEYOND * self._known(kernel).outside for kernel, share in far.items())
-        deviation = math.sqrt(max(self._prior(shares) - explained, 0.0) + self.settings.noise**2)
-        half = self.factor * math.hypot(deviation, beyond)
-        centre = ms * math.exp(mean)
-        return Prediction(centre, centre * math.exp(-half), centre * math.exp(half), (), outside)
-
-    def _prior(self, shares: dict[Kernel, float]) -> float:
-        """The variance of a network's deviation before anything was measured."""
-        settings = self.settings
-        own = residual.COMMON**2 + residual.APART**2 + settings.networks**2
-        if not settings.kernels:
-            return own
-        every, values = list(shares), np.array(list(shares.values()))
-        return own + settings.kernels**2 * float(values @ residual.between_kernels(every, every) @ values)
+    @cached_property
+    def _distances(self) -> tuple[Floats, Floats, float]:
+        """What the square of a distance to each sample is made of: its composition, and its square."""
+        places = self._place.composition
+        scale = 1 / (2 * self.settings.reach**2 * places.shape[1])
+        return 2 * scale * places, -scale * (places**2).sum(1), scale
 
 
 def _octaves(kernel: Kernel) -> Floats:

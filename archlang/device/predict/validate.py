@@ -16,11 +16,12 @@ CLOSE = 0.10
 
 @dataclass(frozen=True)
 class Pair:
-    """One network. digest: of its graph."""
+    """One network. digest: of its graph. macs: multiply-accumulates, to see what they alone would tell."""
 
     digest: str
     measured_ms: float
     predicted: Prediction
+    macs: int = 0
 
 
 @dataclass(frozen=True)

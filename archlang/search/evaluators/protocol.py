@@ -14,7 +14,8 @@ Evaluate = Callable[[Candidate], Iterator[Metrics]]
 class Evaluator(Protocol):
     """The settings of an evaluation; a worker process gets them and calls `prepare`.
 
-    isolated: whether candidates must run in processes of their own, as code that may crash or hang.
+    isolated: whether candidates must run in processes of their own, as code that may crash or hang. One that is not may
+    have `instant = True`: an evaluation costs less than writing it down, which is then done for several together.
     metrics: the names of what it gives.
     """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,24 @@ from archlang.data import Dataset, load_data
 from archlang.device import transport
 from archlang.device.infer import predict
 from archlang.device.measure import bench
+from archlang.errors import fail
 from archlang.ir.graph import Graph
+from archlang.search.evaluators.latency import predictor
 from archlang.search.evaluators.protocol import Evaluate
+from archlang.search.evaluators.setting import Setting
+from archlang.search.fidelity import Reduce, reduced
 from archlang.search.objective import STATIC
 from archlang.search.quiet import Quiet
+from archlang.search.trained import TrainedWeights
 from archlang.search.trial import Candidate, Metrics
-from archlang.train import Epoch, Recipe, check_fit, train
+from archlang.train import Epoch, Recipe, TrainResult, check_classifier, check_fit, check_recipe, train
 
 CALIBRATION_IMAGES = 128
 MEASURE_SECS = 120.0
 """After which a measurement has hung."""
+
+_NEUTRAL = ("folder", "train_threads", "trusted", "keep")
+"""Settings that do not change what a candidate is worth."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,11 @@ class TrainEvaluator:
     then training, and the accuracy of the float network (`accuracy`) and of the int8 file (`accuracy_int8`).
 
     Accuracies are those on a fifth of the training images, which is held out; the test images stay unseen.
-    folder: where the processes of one search agree on being quiet. train_threads: PyTorch's, of each process; small
-    networks gain little from more than one, several workers gain more.
+    folder: the run's, where its processes agree on being quiet and where trained weights are kept. train_threads:
+    PyTorch's, of each process; small networks gain little from more than one, several workers gain more.
+    table: a latency table, by which latency is predicted instead of measured. int8: whether `accuracy_int8` is wanted.
+    reduce: what a candidate of a lower fidelity has less of; latency and size are those of the whole network always.
+    inherit: a child starts from its parent's weights. keep: whether the trained weights are kept.
     """
 
     data: str
@@ -46,15 +58,60 @@ class TrainEvaluator:
     min_secs: float = 0.3
     train_threads: int = 1
     trusted: bool = False
+    table: str | None = None
+    int8: bool = True
+    reduce: Reduce = "epochs"
+    inherit: bool = False
+    keep: bool = True
 
     name = "train"
     isolated = True
-    metrics = (*STATIC, "flash", "latency", "accuracy", "accuracy_int8")
+
+    @classmethod
+    def of(
+        cls,
+        setting: Setting,
+        *,
+        reduce: Reduce = "epochs",
+        inherit: bool = False,
+        keep: bool = True,
+        int8: bool = True,
+        runs: int = 30,
+        min_secs: float = 0.3,
+        train_threads: int = 1,
+    ) -> TrainEvaluator:
+        """Raises ArchError where the search has no data, or a setting cannot be; OutsideError without the device."""
+        if setting.data is None:
+            help = "give --data digits, or write `data digits` in the search; --evaluator cost needs none"
+            raise fail("E1211", "this search trains its candidates, and has no data", help=help)
+        if inherit and not keep:
+            raise fail("E1202", "the evaluator `train` cannot inherit weights that are not kept", help="keep=true")
+        check_recipe(setting.recipe)
+        if setting.latency_table is None:
+            transport.get(setting.device)
+        return cls(
+            setting.data,
+            setting.folder,
+            setting.recipe,
+            setting.device,
+            setting.threads,
+            runs,
+            min_secs,
+            train_threads,
+            setting.trusted,
+            setting.latency_table,
+            int8,
+            reduce,
+            inherit,
+            keep,
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (*STATIC, "flash", "latency", "accuracy", *(("accuracy_int8",) if self.int8 else ()))
 
     def identity(self) -> dict[str, object]:
-        settings = {
-            key: value for key, value in asdict(self).items() if key not in ("folder", "train_threads", "trusted")
-        }
+        settings = {key: value for key, value in asdict(self).items() if key not in _NEUTRAL}
         return {"name": self.name, **settings}
 
     def prepare(self) -> Evaluate:
@@ -70,24 +127,41 @@ class _Session:
         torch.set_num_threads(settings.train_threads)
         self.settings = settings
         self.quiet = Quiet(settings.folder)
-        transport.get(settings.device)  # an unknown device ends the search at once
+        self.latency = _latency(settings, self.quiet)
         self.data = load_data(settings.data, trusted=settings.trusted).held_out()
+        self.kept = TrainedWeights(settings.folder / "weights") if settings.keep else None
         self._fitted: dict[tuple[int, ...], Dataset] = {}
 
     def evaluate(self, candidate: Candidate) -> Iterator[Metrics]:
+        yield candidate.static
         graph = candidate.graph
+        check_classifier(graph)
         data = self._fit(graph)
         check_fit(graph, data)
-        yield candidate.static
         calibration = data.x_train[:CALIBRATION_IMAGES]
         model = int8_model(graph, weights.initial(graph, self.settings.recipe.seed), calibration)
-        yield {"flash": len(model), "latency": self._latency(model)}
+        yield {"flash": len(model)}
+        yield {"latency": self.latency(graph, model)}
+        yield from self._trained(candidate)
+
+    def _trained(self, candidate: Candidate) -> Iterator[Metrics]:
+        graph, recipe = reduced(candidate.graph, self.settings.recipe, candidate.fidelity, self.settings.reduce)
+        data = self._fit(graph)
         with self.quiet.working():
-            trained = train(graph, data, self.settings.recipe, progress=self._pause)
-            yield {"accuracy": trained.accuracy}
-            model = int8_model(graph, trained.weights, calibration)
-            right = predict(model, data.x_test).reshape(len(data.y_test), -1).argmax(1) == data.y_test
-        yield {"flash": len(model), "accuracy_int8": float(right.mean())}
+            result = self._train(candidate, graph, recipe, data)
+            yield {"accuracy": result.accuracy}
+            if self.settings.int8:
+                model = int8_model(graph, result.weights, data.x_train[:CALIBRATION_IMAGES])
+                yield {"accuracy_int8": accuracy_of(model, data)}
+
+    def _train(self, candidate: Candidate, graph: Graph, recipe: Recipe, data: Dataset) -> TrainResult:
+        start = None
+        if self.settings.inherit and self.kept is not None and candidate.parent is not None:
+            start = self.kept.inherited(candidate.parent, graph, f"{recipe.seed}/{candidate.trial}")
+        result = train(graph, data, recipe, start, progress=self._pause)
+        if self.kept is not None:
+            self.kept.keep(candidate.trial, graph, result.weights)
+        return result
 
     def _fit(self, graph: Graph) -> Dataset:
         shape = graph.nodes[graph.inputs[0]].type.shape
@@ -98,19 +172,38 @@ class _Session:
     def _pause(self, epoch: Epoch) -> None:
         self.quiet.pause()
 
-    def _latency(self, model: bytes) -> float:
-        """Median latency in milliseconds, while the other workers are quiet."""
-        with self.quiet.measuring():
-            return bench(
-                model,
-                threads=self.settings.threads,
-                device=self.settings.device,
-                runs=self.settings.runs,
-                min_secs=self.settings.min_secs,
-                timeout_secs=MEASURE_SECS,
-            ).median_ms
+
+Latency = Callable[[Graph, bytes], float]
+"""A network and its int8 model -> milliseconds."""
+
+
+def _latency(settings: TrainEvaluator, quiet: Quiet) -> Latency:
+    if settings.table is not None:
+        predict = predictor(settings.table)
+        return lambda graph, model: predict(graph)
+    transport.get(settings.device)  # an unknown device ends the search at once
+    return partial(_measured, settings, quiet)
+
+
+def _measured(settings: TrainEvaluator, quiet: Quiet, graph: Graph, model: bytes) -> float:
+    """Median latency in milliseconds, while the other workers are quiet."""
+    with quiet.measuring():
+        return bench(
+            model,
+            threads=settings.threads,
+            device=settings.device,
+            runs=settings.runs,
+            min_secs=settings.min_secs,
+            timeout_secs=MEASURE_SECS,
+        ).median_ms
 
 
 def int8_model(graph: Graph, values: weights.Weights, calibration: NDArray[np.float32]) -> bytes:
     """The .tflite file of the graph with these weights."""
     return compile_graph(graph, "tflite", Request(values, "int8", calibration)).data
+
+
+def accuracy_of(model: bytes, data: Dataset) -> float:
+    """Share of the test images that the file labels right."""
+    found = predict(model, data.x_test).reshape(len(data.y_test), -1).argmax(1)
+    return float((found == data.y_test).mean())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from archlang.search.objective import Objective
+from archlang.search.strategies.kinds import Count, Share
 from archlang.search.trial import Proposal, Space, Trial
 
 
@@ -19,9 +20,9 @@ class Evolution:
     With several objectives the fittest is the one of the best Pareto rank, the least crowded among equals.
     """
 
-    population: int = 64
-    sample: int = 16
-    crossover: float = 0.0
+    population: Count = 64
+    sample: Count = 16
+    crossover: Share = 0.0
 
     def ask(self, space: Space, objective: Objective, history: Sequence[Trial], rng: Random) -> Proposal:
         if len(history) < self.population:
