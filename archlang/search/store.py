@@ -121,8 +121,10 @@ class Store:
             self._connection.execute("begin immediate")
             try:
                 self._connection.executemany(_INSERT, rows)
-            finally:
-                self._connection.execute("commit")
+            except sqlite3.Error:
+                self._connection.execute("rollback")
+                raise
+            self._connection.execute("commit")
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Write facts about the run, in place of older ones of the same name."""
