@@ -88,9 +88,17 @@ def prepared(graph: Graph) -> Graph:
 
 
 def range_name(name: str) -> str:
-    """What the range behind an op is called; a module cannot be called `3_range`."""
-    above, dot, last = name.rpartition(".")
-    return f"{above}{dot}{'op' if last.isdigit() else ''}{last}{SUFFIX}"
+    """What the range behind an op is called: `block.conv1_range`.
+
+    Members of an nn.Sequential are called by numbers and hand on to each other, so that nothing else can stand among
+    them: their ranges stand beside it, `block.downsample_op1_range` for that of `block.downsample.1`.
+    """
+    parts = name.split(".")
+    named = max((depth for depth, part in enumerate(parts, 1) if not part.isdigit()), default=0)
+    if named == len(parts):
+        return name + SUFFIX
+    numbers = f"op{'_'.join(parts[named:])}{SUFFIX}"
+    return f"{'.'.join(parts[:named])}_{numbers}" if named else numbers
 
 
 def _fixed(node: Node) -> tuple[float, int] | None:

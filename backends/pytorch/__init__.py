@@ -44,7 +44,8 @@ def build_module(source: str, class_name: str) -> nn.Module:
     scope: dict[str, Any] = {"__name__": f"archlang_generated_{class_name}"}
     file = f"<generated {class_name}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # tracebacks, torch.jit.script
-    exec(compile(source, file, "exec"), scope)
+    # Without this module's `from __future__ import annotations`: torch.jit.script wants types, not their names.
+    exec(compile(source, file, "exec", dont_inherit=True), scope)
     classes = [value for value in scope.values() if isinstance(value, type) and value.__module__ == scope["__name__"]]
     module: nn.Module = scope.get(class_name, classes[-1])()
     return module

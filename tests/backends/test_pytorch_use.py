@@ -209,6 +209,21 @@ def test_every_family_can_be_scripted(family: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "step",
+    [
+        "avgpool(3, s=2, pad=(0, 1, 1, 0))",
+        "avgpool(3, pad=(0, 1, 1, 0))",
+        "avgpool((3, 2), s=(2, 1), pad=(0, 1, 1, 0), ceil=1)",
+        "flatten -> rbf(5)",
+    ],
+)
+def test_functions_and_classes_of_the_file_can_be_scripted(step: str) -> None:
+    module = loads(f"net N:\n  input image 3x16x16\n  {step}\n").to_torch().eval()
+    assert_same(torch.jit.script(module)(images()), module(images()))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_network_with_auxiliary_heads_can_be_scripted() -> None:
     module = archlang.load("zoo:googlenet:bn").to_torch().eval()
     assert torch.jit.script(module).training is False
@@ -276,7 +291,7 @@ net Columns:
             "zoo:efficientnet:b0",
             "zoo:shufflenet_v2:x0_5",
             "zoo:fractalnet:c3",
-            "zoo:ssdlite",
+            "zoo:ssdlite:mobilenet_v2",
         ),
     ],
 )

@@ -210,6 +210,51 @@ net N:
     assert not any("maxpool" in name for name in names)
 
 
+PROJECTED = """
+net N:
+  input (3, 8, 8)
+  residual(project=avgpool(2, s=2) -> conv(8, 1)) -> relu:
+    conv(8, 3, s=2)
+  residual(project=conv(4, 3, s=2, norm=bn, act=relu) -> conv(16, 1)) -> relu:
+    conv(16, 3, s=2)
+  gap -> linear(3)
+"""
+
+
+def test_ranges_stand_beside_what_is_called_by_numbers() -> None:
+    """A projection is an nn.Sequential: all of the plain module's arrays keep their names."""
+    net = archlang.loads(PROJECTED)
+    plain, module = net.to_torch().eval(), net.to_torch(qat="moving-average")
+    left = module.load_state_dict(plain.state_dict(), strict=False)
+    assert not left.unexpected_keys
+    assert all(name.endswith(("_range.low", "_range.high")) for name in left.missing_keys)
+    found = sorted(name.removesuffix(".low") for name in left.missing_keys if name.endswith(".low") and "down" in name)
+    assert found == ["downsample1_op2_range", "downsample1_op3_range", "downsample_op1_range"]
+    module.train()(torch.randn(8, 3, 8, 8))
+    arrays = {name: value.detach().numpy() for name, value in module.state_dict().items()}
+    options = Options(ranges=qat.learnt(arrays))
+    x = torch.randn(4, 3, 8, 8)
+    file = compile_graph(
+        net.graph, "tflite", Request(weights_module.checked(net.graph, arrays), "int8", quantization=options)
+    )
+    wanted = module.eval()(x).detach().numpy()
+    np.testing.assert_allclose(run_tflite(file.data, x.numpy())["output"], wanted, atol=0.05 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("op", "called"),
+    [
+        ("conv1", "conv1_range"),
+        ("layer1.0.conv1", "layer1.0.conv1_range"),
+        ("layer1.0.downsample.1", "layer1.0.downsample_op1_range"),
+        ("features.3.1", "features_op3_1_range"),
+        ("3", "op3_range"),
+    ],
+)
+def test_what_a_range_is_called(op: str, called: str) -> None:
+    assert qat.range_name(op) == called
+
+
 def test_ranges_that_no_batch_has_set_are_refused() -> None:
     module = parts()
     arrays = {name: value.numpy() for name, value in module.state_dict().items()}

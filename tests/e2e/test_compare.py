@@ -147,6 +147,7 @@ def write_both_layouts(path: Path) -> None:
 
 @pytest.mark.slow
 def test_layouts_other_than_the_formats_usage(files: Path) -> None:
+    pytest.importorskip("tensorflow")
     write_both_layouts(files)
     for pair in (("first.tflite", "last.tflite"), ("last.tflite", "first.tflite")):
         (difference,) = run("compare", *pair, *QUICK).document["differences"]

@@ -27,8 +27,12 @@ from benchmarks.tflite import PYTHONS, python_for, run
 from tests.zoo.libraries import folder_of, timm
 
 VARIANTS = ("lite0", pytest.param("lite2", marks=pytest.mark.slow))
-PALACE, DAISY = 698, 985
-"""ImageNet's classes of china.jpg and flower.jpg."""
+PALACE, DAISY, HONEYCOMB = 698, 985, 599
+"""ImageNet's classes."""
+
+SEEN = {"lite0": [PALACE, DAISY], "lite2": [PALACE, HONEYCOMB]}
+"""What the trained networks take china.jpg and flower.jpg for. The flower is a dahlia, which is none of the classes: by
+timm's own network and preprocessing lite2 sees a honeycomb in its petals, and in 22 of 24 cuts of it."""
 
 
 @cache
@@ -80,7 +84,7 @@ def original(variant: str) -> NDArray[np.float32]:
 
 def assert_same(variant: str, found: NDArray[np.float32]) -> None:
     wanted = original(variant)
-    assert wanted.argmax(1).tolist() == found.argmax(1).tolist() == [PALACE, DAISY]
+    assert wanted.argmax(1).tolist() == found.argmax(1).tolist() == SEEN[variant]
     assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
