@@ -585,10 +585,6 @@ CODES: dict[str, Code] = {
         "a table that does not fit",
         "The CSV file of `table(file=...)` has no such column, no row for a candidate, or a row twice.",
     ),
-    "E1240": Code(
-        "a storage that Optuna cannot open", "`--optuna` takes what Optuna does, such as `sqlite:///study.db`."
-    ),
-    "E1241": Code("a study of another run", "A study holds the trials of one run; another run needs another storage."),
     "E1230": Code(
         "a net that cannot be one file",
         "What mutates a net writes it into one file, and two of the files that it is made of use one name for "
@@ -608,4 +604,8 @@ CODES: dict[str, Code] = {
         "a space that is to be mutated",
         "A net with choices is a space already: `archlang search` picks its candidates, which can be mutated.",
     ),
+    "E1240": Code(
+        "a storage that Optuna cannot open", "`--optuna` takes what Optuna does, such as `sqlite:///study.db`."
+    ),
+    "E1241": Code("a study of another run", "A study holds the trials of one run; another run needs another storage."),
 }

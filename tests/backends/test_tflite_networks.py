@@ -21,6 +21,7 @@ from torch.nn import functional as F
 import archlang
 from archlang import weights as weights_module
 from archlang.backend import Request, compile_graph
+from archlang.backends.tflite.placeholder import placeholders
 from archlang.ir import Builder, Graph, verify
 from archlang.ops.activation import HardSwish, Relu6, Sigmoid
 from archlang.ops.conv import Conv2d, Linear
@@ -147,6 +148,22 @@ def test_ranges_without_calibration_are_plausible() -> None:
     graph, weights, x, labels = trained()
     found = run_tflite(compile_tflite(graph, weights, "int8").data, x)["logits"]
     assert (found.argmax(1) == labels).mean() > 0.85
+
+
+def test_guessed_ranges_do_not_run_away() -> None:
+    """Cells that join a large value and small ones, under kernels wider than what they look at: as NASNet's end."""
+    builder = Builder("cells")
+    x = builder.input(8, 2, 2)
+    for _ in range(12):
+        far = builder.add(Conv2d(8, (5, 5), padding=(2, 2, 2, 2), groups=8), x)
+        x = builder.add(Conv2d(8, (1, 1)), builder.add(Concat(), x, far, builder.add(Add(), x, far)))
+    builder.output(x, "y")
+    graph = verify(builder.build())
+    images = np.random.default_rng(0).standard_normal((8, 8, 2, 2)).astype(np.float32)
+    wanted, found = (
+        run_tflite(compile_tflite(graph, placeholders(graph), mode).data, images)["y"] for mode in ("none", "int8")
+    )
+    assert cosine(wanted, found) > 0.95
 
 
 # Files.

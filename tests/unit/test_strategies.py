@@ -199,7 +199,7 @@ def test_asha_promotes_the_best(seed: int, reduction: int, rungs: int) -> None:
             better = sum(each > before.metrics["value"] for each in rung)
             assert better < len(rung) // reduction
     lowest = sum(trial.fidelity == levels[0] for trial in history)
-    assert rungs == 1 or 0 < len(history) - lowest <= lowest / (reduction - 1) + 1
+    assert rungs == 1 or 0 < len(history) - lowest < lowest, "more than a share, as the best of today may fall behind"
 
 
 # controllers

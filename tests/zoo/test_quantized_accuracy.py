@@ -79,7 +79,7 @@ DATA = {"digits": digits, "mnist-5k": mnist}
 
 @cache
 def trained(name: str, data: str) -> Weights:
-    found = train(net(name).graph, DATA[data](), Recipe(epochs=8, lr=0.05))
+    found = train(net(name).graph, DATA[data](), Recipe(epochs=12, lr=0.05, augment="affine"))
     assert found.accuracy > 0.95
     return found.weights
 
