@@ -342,7 +342,8 @@ def test_a_reboot_between_two_tries(board: Board, small: Path) -> None:
     sampled = device.run(small, replace(QUICK, min_secs=3.0))
     rebooting.join()
     device.close()
-    assert sum(sampled.samples_ms) > 2500
+    # The whole of the last try: a run takes microseconds, and about as long goes by between two.
+    assert sum(sampled.samples_ms) > 1500
     assert Quarantine.of("board").record().failures == 0
     _gone(board)
 
