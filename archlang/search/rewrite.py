@@ -32,6 +32,14 @@ def picked_program(
     return tree.Program(program.source, tuple(rewritten), comments)
 
 
+def overrides_text(net: NetValue) -> str:
+    """`conv(act=swish), bn(eps=0.001)`: what `with` set."""
+    calls: dict[str, list[str]] = {}
+    for callee, name, value in net.overrides:
+        calls.setdefault(callee if isinstance(callee, str) else callee.name, []).append(f"{name}={show(value)}")
+    return ", ".join(f"{callee}({', '.join(arguments)})" for callee, arguments in calls.items())
+
+
 def _stays(item: tree.Item, net: NetValue) -> bool:
     if isinstance(item, tree.NetDef):
         return item is net.decl

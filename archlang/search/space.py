@@ -21,7 +21,7 @@ from archlang.search.bundle import Bundle, bundle
 from archlang.search.diagram import Diagram, Measure, Path, Walk, nothing
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.program_space import ProgramSpace
-from archlang.search.rewrite import picked_program
+from archlang.search.rewrite import overrides_text, picked_program
 from archlang.search.trial import Sketch, key_of
 from archlang.spec import module_of, split, values
 from archlang.syntax import tree
@@ -124,8 +124,10 @@ class Space:
         header: lines of comment before it, without `#`.
         """
         trace = self.lowered(picks).trace
-        program = picked_program(self.net, self.args, trace, self.memo.decisions, name)
-        text = print_program(program)
+        plain = f"{name}Plain" if self.net.overrides else name
+        text = print_program(picked_program(self.net, self.args, trace, self.memo.decisions, plain))
+        if self.net.overrides:
+            text += f"\nnet {name} = {plain} with {overrides_text(self.net)}\n"
         return "".join(f"# {line}".rstrip() + "\n" for line in header) + text
 
     # moves

@@ -13,7 +13,9 @@ from archlang.check import check
 from archlang.errors import ArchError
 from archlang.lower import default_net
 from archlang.search.space import Space, load_search
+from archlang.source import Source
 from archlang.spec import module_of_text
+from archlang.syntax import format_text
 
 SPACES = ["zoo:mnas_space", "zoo:digits"]
 
@@ -126,6 +128,21 @@ def test_a_thousand_candidates_print_as_source(spec: str) -> None:
     for _ in range(1000):
         picks = found.sample(rng)
         assert archlang.loads(found.source(picks, "Found")).graph.digest == found.graph(picks).digest
+
+
+@pytest.mark.parametrize(
+    "net", ["A with conv(norm=bn)", "A(w=24) with conv(norm=bn, act=swish)", "A.l with linear(bias=0)"]
+)
+def test_a_candidate_of_a_net_with_other_settings(net: str, tmp_path: Path) -> None:
+    text = "net A(w=8, classes=10):\n  input 3x16x16\n  conv(w, {3, 5})\n  gap -> linear(classes)\n"
+    text += f"\nvariants A:\n  | name | w |\n  | l    | 16 |\n\nnet B = {net}\n"
+    (tmp_path / "a.arch").write_text(text)
+    loaded = archlang.load(f"{tmp_path}/a.arch:B")
+    found = Space(loaded.value, loaded.args)
+    for picks in found.candidates():
+        source = found.source(picks, "Found")
+        assert archlang.loads(source).graph.digest == found.graph(picks).digest
+        assert format_text(Source("found.arch", source)) == source
 
 
 def load_or_default(spec: str) -> Space:

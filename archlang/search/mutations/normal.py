@@ -16,7 +16,7 @@ from archlang.lower import LIBRARY, Loader, Module, NetValue, lower
 from archlang.lower.builtins import NAMES
 from archlang.lower.module import Imported
 from archlang.lower.values import Value, show
-from archlang.search.rewrite import parsed
+from archlang.search.rewrite import overrides_text, parsed
 from archlang.source import Source
 from archlang.syntax import parse, tree
 from archlang.syntax.printer import print_program
@@ -49,7 +49,7 @@ def normal_text(net: NetValue, args: Mapping[str, Value] | None = None) -> str:
     decl = replace(net.decl, params=params if net.decl.params is not None else None)
     gathered = _Gathered(open_library=False, entry=net.decl)
     gathered.take(net.module, net.decl, decl)
-    alias = f"net {net.name}With = {net.name} with {_overrides(net)}\n" if net.overrides else ""
+    alias = f"net {net.name}With = {net.name} with {overrides_text(net)}\n" if net.overrides else ""
     return print_program(closed(opened(gathered.program(net.module, alias))))
 
 
@@ -69,14 +69,6 @@ def _with_default(param: tree.Param, given: Mapping[str, Value]) -> tree.Param:
     value = given[param.name.id]
     text = f"{value:.1f}" if isinstance(value, float) and value.is_integer() else show(value)
     return replace(param, default=parsed(text, param.span))
-
-
-def _overrides(net: NetValue) -> str:
-    """`conv(act=swish), bn(eps=0.001)`: what `with` set."""
-    calls: dict[str, list[str]] = {}
-    for callee, name, value in net.overrides:
-        calls.setdefault(callee if isinstance(callee, str) else callee.name, []).append(f"{name}={show(value)}")
-    return ", ".join(f"{callee}({', '.join(arguments)})" for callee, arguments in calls.items())
 
 
 def opened(program: tree.Program) -> tree.Program:
