@@ -324,6 +324,14 @@ CODES: dict[str, Code] = {
         "a candidate cannot be written as source",
         "A choice in this form can be searched, but not replaced in the text by what was picked. Write it in place.",
     ),
+    "E0507": Code(
+        "a choice that nobody makes",
+        "Choices are made where networks are elaborated: in nets and blocks, in the arguments and settings of "
+        "`net B = A(...) with ...`, in tables of variants. A choice in a line of a search, in `--set`, or between nets "
+        "themselves is made nowhere.",
+        _search("require params <= {1M, 2M}"),
+        _search("require params <= 1M"),
+    ),
     # ---- weights and other arrays ------------------------------------------------------------------------------------
     "E0601": Code(
         "a weight is missing",

@@ -10,7 +10,17 @@ from typing import Any
 
 from archlang.errors import fail, nearest
 from archlang.files import IMPORT_PATH
-from archlang.lower import LIBRARY, Loader, Module, NetValue, as_net, default_net, expression, net_named, read_source
+from archlang.lower import (
+    LIBRARY,
+    Loader,
+    Module,
+    NetValue,
+    default_net,
+    expression,
+    net_expression,
+    net_named,
+    read_source,
+)
 from archlang.lower.values import Value
 from archlang.source import Source
 from archlang.syntax.parser import parse_expression
@@ -78,7 +88,7 @@ def net_of(module: Module, name: str, expr: str | None) -> NetValue:
     """The net that NAME or `--net` means, or the file's own."""
     if expr is not None:
         node = parse_expression(expr, "--net")
-        return as_net(expression(module, node), node.span)
+        return net_expression(module, node)
     return net_named(module, name) if name else default_net(module)
 
 

@@ -2,7 +2,7 @@
 
 from archlang.lower.expressions import as_net
 from archlang.lower.module import LIBRARY, Loader, Module, read_source
-from archlang.lower.nets import Lowered, default_net, expression, lower, metrics, net_named
+from archlang.lower.nets import Lowered, default_net, expression, lower, metrics, net_expression, net_named, settled
 from archlang.lower.session import Decision, Memo, Session
 from archlang.lower.values import NetValue
 
@@ -20,6 +20,8 @@ __all__ = [
     "expression",
     "lower",
     "metrics",
+    "net_expression",
     "net_named",
     "read_source",
+    "settled",
 ]

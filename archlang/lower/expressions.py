@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -103,6 +104,15 @@ class Expressions:
         finally:
             self.scope = before
 
+    @contextmanager
+    def decides(self, what: str) -> Iterator[None]:
+        """Choices that are met within are about this, for people."""
+        before, self.deciding = self.deciding, what
+        try:
+            yield
+        finally:
+            self.deciding = before
+
     # names
 
     def lookup(self, name: str, span: Span) -> Value:
@@ -148,10 +158,12 @@ class Expressions:
             raise fail("E0205", f"`{name}` is defined by itself", item.span)
         self.session.evaluating.append(name)
         try:
-            net = as_net(self.eval_in(item.value, module), item.value.span)
+            with self.decides(f"an argument of `{name}`"):
+                net = as_net(self.eval_in(item.value, module), item.value.span)
             overrides = net.overrides
-            for arg in item.overrides:
-                overrides += self._override(arg, module)
+            with self.decides(f"a setting of `{name}`"):
+                for arg in item.overrides:
+                    overrides += self._override(arg, module)
         finally:
             self.session.evaluating.pop()
         return NetValue(net.decl, net.module, net.identity, net.args, overrides, name)

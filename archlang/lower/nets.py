@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TypeVar
 
 from archlang.collector import paused
@@ -44,14 +44,43 @@ class Lowered:
 
 
 @deep(None)
-def expression(module: Module, node: tree.Expr, session: Session | None = None) -> Value:
-    """The value of an expression in the scope of a file."""
-    return _pure(module, session).eval(node)
+def expression(module: Module, node: tree.Expr) -> Value:
+    """The value of an expression in the scope of a file. Raises ArchError for a choice: nothing would make it."""
+    body = _pure(module)
+    value = body.eval(node)
+    for key in body.session.trace:
+        where = body.session.memo.decisions[key].span
+        raise fail("E0507", "a choice cannot be made here", where, help="write one of its alternatives")
+    return value
 
 
-def _pure(module: Module, session: Session | None = None) -> Body:
-    body = Body(session or Session(), module, Defaults(), ())
-    body.session.entry = body.session.entry or module.source
+@deep(None)
+def net_expression(module: Module, node: tree.Expr) -> NetValue:
+    """The net that an expression in the scope of a file means."""
+    return _found(module, lambda body: as_net(body.eval_in(node, module), node.span))
+
+
+def _found(module: Module, find: Callable[[Body], NetValue]) -> NetValue:
+    """The net that `find` makes; where it meets choices on the way, every elaboration finds it anew."""
+    body = _pure(module)
+    net = find(body)
+    return replace(net, anew=find) if body.session.trace else net
+
+
+def settled(net: NetValue, session: Session, kind: type[Body] = Body) -> NetValue:
+    """The net with the arguments that its choices make in this session. Raises ArchError where they make another."""
+    if net.anew is None:
+        return net
+    found = net.anew(kind(session, net.module, Defaults(), ()))
+    if found.identity != net.identity:
+        help_ = f"choose in a net: `net Either: ...` with the step `{{{net.name}, {found.name}}}`"
+        raise fail("E0507", "a choice between nets is no net", net.decl.name.span, help=help_)
+    return found
+
+
+def _pure(module: Module) -> Body:
+    body = Body(Session(), module, Defaults(), ())
+    body.session.entry = module.source
     return body
 
 
@@ -105,7 +134,8 @@ def variant(net: NetValue, name: str, body: Body, span: Span | None) -> NetValue
         if column.name.id not in params:
             help_ = nearest(column.name.id, params)
             raise fail("E0202", f"`{net.name}` has no argument `{column.name.id}`", column.span, help=help_)
-        given[column.name.id] = body.eval_in(cell, where)
+        with body.decides(f"`{column.name.id}` of `{net.name}.{name}`"):
+            given[column.name.id] = body.eval_in(cell, where)
     args = tuple({**dict(net.args), **given}.items())
     return NetValue(net.decl, net.module, net.identity, args, net.overrides, f"{net.name}.{name}")
 
@@ -118,14 +148,20 @@ def net_named(module: Module, name: str) -> NetValue:
     span = Span(module.source, 0, 0)
     value = module.names.get(head)
     if head in module.nets or isinstance(value, NetValue | Imported):
-        net = as_net(body.module_name(module, head, span), span)
-        return variant(net, rest, body, None) if rest else net
+        return _found(module, partial(_variant_of, module, head, rest))
     for other in module.nets:
         net = as_net(body.module_name(module, other, span), span)
         if name in variant_rows(net, module):
-            return variant(net, name, body, None)
+            return _found(module, partial(_variant_of, module, other, name))
     known = all_names(module)
     raise fail("E0204", f"{module.source.name} has no net or variant `{name}`", help=nearest(name, known))
+
+
+def _variant_of(module: Module, name: str, variant_name: str, body: Body) -> NetValue:
+    """A net of the file; variant_name: one of its variants, if it is not empty."""
+    span = Span(module.source, 0, 0)
+    net = as_net(body.module_name(module, name, span), span)
+    return variant(net, variant_name, body, None) if variant_name else net
 
 
 def all_names(module: Module) -> list[str]:
@@ -147,9 +183,7 @@ def default_net(module: Module) -> NetValue:
     """The net that is meant where a SPEC names none: the only one, or the last, if it needs no arguments."""
     if not module.nets:
         raise fail("E0204", f"{module.source.name} has no net")
-    body = _pure(module)
-    span = Span(module.source, 0, 0)
-    net = as_net(body.module_name(module, module.nets[-1], span), span)
+    net = _found(module, partial(_variant_of, module, module.nets[-1], ""))
     missing = required(net)
     if missing:
         known = [name for name in all_names(module) if "." in name]
@@ -204,6 +238,7 @@ AnyBody = TypeVar("AnyBody", bound=Body)
 def begun(net: NetValue, args: Mapping[str, Value] | None, session: Session, kind: type[AnyBody]) -> AnyBody:
     """A body in which the net's parameters have their values, before its first statement."""
     session.entry = net.module.source
+    net = settled(net, session, kind)
     span = net.decl.name.span
     params = net.decl.params or ()
     given = {**dict(net.args), **named(net.name, [p.name.id for p in params], (), dict(args or {}), span)}

@@ -171,7 +171,11 @@ class ChoiceValue:
 
 @dataclass(frozen=True)
 class NetValue:
-    """A net, perhaps with some arguments fixed (a variant, a call), and overrides by `with`."""
+    """A net, perhaps with some arguments fixed (a variant, a call), and overrides by `with`.
+
+    anew: where choices are in these, makes them anew in a body whose session has the picks; here they are those of the
+    first alternatives.
+    """
 
     decl: tree.NetDef = field(compare=False)
     module: Module = field(compare=False)
@@ -179,6 +183,7 @@ class NetValue:
     args: tuple[tuple[str, Value], ...] = ()
     overrides: tuple[tuple[Value, str, Value], ...] = ()
     label: str = ""
+    anew: Callable[[Any], NetValue] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -21,29 +21,64 @@ def picked_program(
 ) -> tree.Program:
     """The file of `net` with the net alone, called `name`, its choices replaced by what `trace` picked.
 
-    args become the defaults of the net's parameters. `choice` definitions, searches, variants and the other nets go.
+    args become the defaults of the net's parameters. `choice` definitions, searches and what belongs to nets that are
+    not steps of this one go.
     """
     given = {**dict(net.args), **args}
     picker = _Picker(net, trace, decisions)
     program = net.module.program
-    items = [item for item in program.items if _stays(item, net)]
+    gone = _gone(program, net)
+    items = [item for item in program.items if _stays(item, net, gone)]
     rewritten = [picker.item(item, given, name) for item in items]
     comments = tuple(comment for comment in program.comments if _belongs(comment, program, items))
     return tree.Program(program.source, tuple(rewritten), comments)
 
 
 def overrides_text(net: NetValue) -> str:
-    """`conv(act=swish), bn(eps=0.001)`: what `with` set."""
+    """` with conv(act=swish), bn(eps=0.001)`: what was set so; empty where nothing was."""
     calls: dict[str, list[str]] = {}
     for callee, name, value in net.overrides:
         calls.setdefault(callee if isinstance(callee, str) else callee.name, []).append(f"{name}={show(value)}")
-    return ", ".join(f"{callee}({', '.join(arguments)})" for callee, arguments in calls.items())
+    settings = ", ".join(f"{callee}({', '.join(arguments)})" for callee, arguments in calls.items())
+    return f" with {settings}" if settings else ""
 
 
-def _stays(item: tree.Item, net: NetValue) -> bool:
-    if isinstance(item, tree.NetDef):
-        return item is net.decl
-    return isinstance(item, tree.Import | tree.FnDef | tree.ConstDef | tree.BlockDef)
+def last_net(program: tree.Program) -> str:
+    """The net that is meant where none is named."""
+    return [item.name.id for item in program.items if isinstance(item, tree.NetDef | tree.NetAlias)][-1]
+
+
+def _stays(item: tree.Item, net: NetValue, gone: set[str]) -> bool:
+    if isinstance(item, tree.Variants):
+        return item.net.id not in gone
+    return isinstance(item, tree.Import) or item is net.decl or (isinstance(item, _KEPT) and item.name.id not in gone)
+
+
+_KEPT = (tree.NetDef, tree.NetAlias, tree.FnDef, tree.ConstDef, tree.BlockDef)
+
+
+def _gone(program: tree.Program, net: NetValue) -> set[str]:
+    """The nets of the file that are no steps of `net`, nor of what it uses; `net` itself; and what is unused but by
+    these."""
+    mentions = {item.name.id: _mentioned(item) for item in program.items if isinstance(item, (*_KEPT, tree.ChoiceDef))}
+    used: set[str] = set()
+    waiting = [net.name]
+    while waiting:
+        name = waiting.pop()
+        if name in mentions and name not in used:
+            used.add(name)
+            waiting += mentions[name]
+    gone = {item.name.id for item in program.items if isinstance(item, tree.NetDef | tree.NetAlias)} - used
+    gone.add(net.name)  # is called otherwise now
+    before = -1
+    while before != len(gone):
+        before = len(gone)
+        gone |= {name for name, others in mentions.items() if name not in used and others & gone}
+    return gone
+
+
+def _mentioned(item: tree.Item) -> set[str]:
+    return {part.id for part in item.walk() if isinstance(part, tree.Name)}
 
 
 def _belongs(comment: tree.Comment, program: tree.Program, kept: Sequence[tree.Item]) -> bool:
@@ -71,7 +106,7 @@ class _Picker:
 
     def item(self, item: tree.Item, given: Mapping[str, Value], name: str) -> tree.Item:
         changed: tree.Item = item
-        if isinstance(item, tree.NetDef):
+        if isinstance(item, tree.NetDef) and item is self.net.decl:
             changed = replace(item, name=replace(item.name, id=name), params=_fixed(item.params, given))
         result: tree.Item = self.node(changed)
         return result

@@ -12,7 +12,7 @@ from typing import Any
 
 from archlang.errors import ArchError, Diagnostic, fail, nearest
 from archlang.ir.graph import Graph
-from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, as_net, lower
+from archlang.lower import Decision, Lowered, Memo, Module, NetValue, Session, lower, net_expression, settled
 from archlang.lower.body import Body
 from archlang.lower.session import Defaults
 from archlang.lower.values import Scope, Value, show
@@ -21,7 +21,7 @@ from archlang.search.bundle import Bundle, bundle
 from archlang.search.diagram import Diagram, Measure, Path, Walk, nothing
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.program_space import ProgramSpace
-from archlang.search.rewrite import overrides_text, picked_program
+from archlang.search.rewrite import last_net, overrides_text, picked_program
 from archlang.search.trial import Sketch, key_of
 from archlang.spec import module_of, split, values
 from archlang.syntax import tree
@@ -124,10 +124,14 @@ class Space:
         header: lines of comment before it, without `#`.
         """
         trace = self.lowered(picks).trace
-        plain = f"{name}Plain" if self.net.overrides else name
-        text = print_program(picked_program(self.net, self.args, trace, self.memo.decisions, plain))
-        if self.net.overrides:
-            text += f"\nnet {name} = {plain} with {overrides_text(self.net)}\n"
+        net = settled(self.net, Session(trace, self.memo))
+        program = picked_program(net, self.args, trace, self.memo.decisions, name)
+        if net.overrides or last_net(program) != name:  # which is said in a line of its own, after all others
+            plain = f"{name}Plain"
+            text = print_program(picked_program(net, self.args, trace, self.memo.decisions, plain))
+            text += f"\nnet {name} = {plain}{overrides_text(net)}\n"
+        else:
+            text = print_program(program)
         return "".join(f"# {line}".rstrip() + "\n" for line in header) + text
 
     # moves
@@ -296,8 +300,7 @@ def load_search(spec: str, overrides: Mapping[str, Any] | None = None) -> Search
 def search_of(module: Module, item: tree.SearchDef, args: Mapping[str, Value]) -> SearchSpec:
     """A search of a file. Raises ArchError with every line of it that is wrong."""
     body = Body(Session(), module, Defaults(), ())
-    over = body.eval(item.over)
-    search = SearchSpec(item.name.id, space_of(as_net(over, item.over.span), args))
+    search = SearchSpec(item.name.id, space_of(net_expression(module, item.over), args))
     errors: list[Diagnostic] = []
     for line in item.lines:
         try:
@@ -323,6 +326,8 @@ def _line(search: SearchSpec, line: tree.SearchLine, body: Body, module: Module)
     key, value = line.key.id, line.value
     if key not in KEYS:
         raise fail("E0504", f"a search has no line `{key}`", line.key.span, help=nearest(key, KEYS))
+    for choice in (part for part in value.walk() if isinstance(part, tree.Choice)):
+        raise fail("E0507", "a choice cannot be made here", choice.span, help="write one of its alternatives")
     if key == "device":
         return replace(search, device=_text(value))
     if key == "data":

@@ -14,7 +14,7 @@ from archlang.errors import ArchError
 from archlang.lower import default_net
 from archlang.search.space import Space, load_search
 from archlang.source import Source
-from archlang.spec import module_of_text
+from archlang.spec import module_of_text, net_of
 from archlang.syntax import format_text
 
 SPACES = ["zoo:mnas_space", "zoo:digits"]
@@ -143,6 +143,104 @@ def test_a_candidate_of_a_net_with_other_settings(net: str, tmp_path: Path) -> N
         source = found.source(picks, "Found")
         assert archlang.loads(source).graph.digest == found.graph(picks).digest
         assert format_text(Source("found.arch", source)) == source
+
+
+CHOSEN_OUTSIDE = """\
+choice K = {3, 5}
+
+net A(w=8, k=3, deep=1):
+  default conv(norm=bn, act=relu)
+  input 3x16x16
+  conv(w, k) * deep
+  gap -> linear(10)
+
+net B = A(w={8, 16}, k=K)
+net C = A with conv(act={relu, swish})
+fn times(p) = A(w={8, 16} * p)
+net D = times(2)
+net E = B with conv(act={relu, swish})
+
+variants A:
+  | name | w       | deep      |
+  | s    | {8, 16} | 1         |
+  | l    | 32      | {1, 2, 3} |
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "labels"),
+    [
+        ("B", 4, ["an argument of `B`"] * 2),
+        ("C", 2, ["a setting of `C`"]),
+        ("D", 2, ["an argument of `D`"]),
+        ("E", 8, ["an argument of `B`", "an argument of `B`", "a setting of `E`"]),
+        ("A.s", 2, ["`w` of `A.s`"]),
+        ("l", 3, ["`deep` of `A.l`"]),
+        ("A", 1, []),
+    ],
+)
+def test_choices_in_the_arguments_of_a_net(name: str, size: int, labels: list[str]) -> None:
+    module = module_of_text(CHOSEN_OUTSIDE, "test")
+    found = Space(net_of(module, name, None))
+    assert (found.size, found.decisions, found.proved) == (size, len(labels), True)
+    assert [found.memo.decisions[key].label for key in found.lowered({}).trace] == labels
+    digests = {found.graph(picks).digest for picks in found.candidates()}
+    assert len(digests) == size
+    for picks in found.candidates():
+        text = found.source(picks, "Found")
+        assert archlang.loads(text).graph.digest == found.graph(picks).digest
+        assert net_of(module_of_text(text, "again"), "", None).name in ("Found", "FoundPlain")
+        assert found.sketch(picks).amounts["params"] == archlang.loads(text).cost().total.params
+
+
+def test_an_expression_that_means_a_space() -> None:
+    module = module_of_text(CHOSEN_OUTSIDE, "test")
+    assert Space(net_of(module, "", "times({1, 3})")).size == 4
+
+
+def test_no_choice_between_nets() -> None:
+    module = module_of_text(CHOSEN_OUTSIDE + "\nnet Other(w=8):\n  input 3x8x8\n  conv(w, 1)\n", "test")
+    found = Space(net_of(module, "", "{A, Other}"))
+    (error,) = found.misfits()
+    assert error.diagnostics[0].code == "E0507"
+    assert found.size == 1
+
+
+def test_nets_that_are_steps_of_a_candidate_stay_in_its_file() -> None:
+    text = """\
+net Late:
+  input 3x16x16
+  Outer(12)
+  Other.s
+
+net Inner(w=8):
+  input 3x16x16
+  conv(w, {3, 5})
+
+fn big(p) = Inner(w=8 * p)
+
+net Outer(n=10):
+  input 3x16x16
+  big({1, 2})
+  gap -> linear(n)
+
+net Other(w=2):
+  input (12,)
+  linear(w)
+
+net Unused = Other(3)
+
+variants Other:
+  | name | w      |
+  | s    | {3, 4} |
+"""
+    found = Space(net_of(module_of_text(text, "test"), "Late", None))
+    assert found.size == 8
+    for picks in found.candidates():
+        source = found.source(picks, "Found")
+        assert archlang.loads(source).graph.digest == found.graph(picks).digest
+        assert "Unused" not in source
+        assert "{" not in source
 
 
 def load_or_default(spec: str) -> Space:

@@ -49,7 +49,7 @@ def normal_text(net: NetValue, args: Mapping[str, Value] | None = None) -> str:
     decl = replace(net.decl, params=params if net.decl.params is not None else None)
     gathered = _Gathered(open_library=False, entry=net.decl)
     gathered.take(net.module, net.decl, decl)
-    alias = f"net {net.name}With = {net.name} with {overrides_text(net)}\n" if net.overrides else ""
+    alias = f"net {net.name}With = {net.name}{overrides_text(net)}\n" if net.overrides else ""
     return print_program(closed(opened(gathered.program(net.module, alias))))
 
 
