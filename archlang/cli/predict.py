@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -25,11 +24,14 @@ if TYPE_CHECKING:
     from archlang.lower import Decision
     from archlang.search.space import Space
 
-RUNS, MIN_SECS = 20, 0.4
+RUNS, MIN_SECS = 20, 0.2
 """Of each candidate, where the command line does not say: many networks, each a little less exactly, tell more."""
 
-PROCESSES = 2
-"""Of each candidate, in turns with the reference model."""
+ATTEMPTS = 3
+"""Where every turn is a process."""
+
+VALIDATION_PROCESSES = 2
+"""Of each network to validate with."""
 
 VALIDATION_SEED = 1_000_003
 """Added to the seed: so that networks to validate with are other ones than those to fit."""
@@ -204,15 +206,45 @@ def _alternatives(decision: Decision) -> list[str]:
     return [alternative(decision, index) for index in range(decision.count)]
 
 
-def _measure(quantize: str, threads: int, asked: Asked, graph: Graph) -> Reading:
-    from archlang.backend import Request, compile_graph
-    from archlang.device import bench
-    from archlang.device.predict.campaign import Reading
+@dataclass(frozen=True)
+class Meter:
+    """Measures networks. processes, attempts: of each; see `bench`."""
 
-    model = bytes(compile_graph(graph, "tflite", Request(quantize=quantize, seed=asked.seed)).data)
-    compare = None if asked.reference == "none" else asked.reference
-    result = bench(model, threads, asked.device, asked.runs, asked.min_secs, processes=PROCESSES, compare=compare)
-    return Reading(result.median_ms, result.iqr_ms, result.runtime)
+    asked: Asked
+    quantize: str
+    threads: int
+    processes: int
+    attempts: int
+
+    @classmethod
+    def of(cls, asked: Asked, quantize: str, threads: int, processes: int) -> Meter:
+        """Where each process meets the reference in turns of milliseconds, one attempt is enough; else it takes
+        another process to tell a slow moment."""
+        from archlang.device import transport
+
+        if transport.interleaves(transport.get(asked.device)) and asked.reference != "none":
+            return cls(asked, quantize, threads, processes, 1)
+        return cls(asked, quantize, threads, max(processes, 2), ATTEMPTS)
+
+    def __call__(self, graph: Graph) -> Reading:
+        from archlang.backend import Request, compile_graph
+        from archlang.device import bench
+        from archlang.device.predict.campaign import Reading
+
+        asked = self.asked
+        model = bytes(compile_graph(graph, "tflite", Request(quantize=self.quantize, seed=asked.seed)).data)
+        compare = None if asked.reference == "none" else asked.reference
+        result = bench(
+            model,
+            self.threads,
+            asked.device,
+            asked.runs,
+            asked.min_secs,
+            processes=self.processes,
+            compare=compare,
+            attempts=self.attempts,
+        )
+        return Reading(result.median_ms, result.iqr_ms, result.runtime)
 
 
 # build
@@ -224,7 +256,7 @@ def _build(asked: Asked, part: Part) -> None:
 
     path = asked.output or table.place(asked.device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    measure = partial(_measure, asked.quantize, asked.threads, asked)
+    measure = Meter.of(asked, asked.quantize, asked.threads, 1)
     campaign = Campaign(_identity(asked, part), part.draw, measure, path, asked.budget, asked.seed)
     with _live() as report:
         made = build(campaign, report)
@@ -303,10 +335,11 @@ def _report(asked: Asked, part: Part, known: Table) -> Report:
     start = time.perf_counter()
     predictions = known.model.predict_all(graphs)
     predicting = time.perf_counter() - start
+    measure = Meter.of(asked, known.identity.quantize, known.identity.threads, VALIDATION_PROCESSES)
     pairs, start = [], time.perf_counter()
     with _live() as report:
         for graph, prediction in zip(graphs, predictions, strict=True):
-            reading = _measure(known.identity.quantize, known.identity.threads, asked, graph)
+            reading = measure(graph)
             pairs.append(validate.Pair(graph.digest, reading.ms, prediction, cost(graph).total.macs))
             report(_step(len(pairs), asked, time.perf_counter() - start))
     return validate.report(pairs, time.perf_counter() - start, predicting)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,17 @@ class Host:
     """LiteRT (or an installed tflite-runtime or TensorFlow) for .tflite, ONNX Runtime for .onnx,
     PyTorch for generated modules, on the CPU."""
 
+    interleaves = True
+
     def run(self, model: Path, settings: Settings) -> Sampled:
         before = scripts.conditions(agent.conditions())
 
         def ask(script: Path, request: dict[str, Any]) -> dict[str, Any]:
             return _answer(script, model, request)
 
-        answer, ops = scripts.answers(ask, model, str(model.resolve()), settings)
-        return Sampled(
-            answer["runtime"],
-            tuple(answer["samples_ms"]),
-            answer["warmup_runs"],
-            ops,
-            before=before,
-            after=scripts.conditions(agent.conditions()),
-            delegate=answer["delegate"],
-        )
+        reference = str(settings.reference.resolve()) if settings.reference else ""
+        sampled = scripts.sampled(ask, model, str(model.resolve()), settings, reference)
+        return replace(sampled, before=before, after=scripts.conditions(agent.conditions()))
 
     def describe(self) -> Description:
         return scripts.description(agent.describe({}, tempfile.gettempdir()))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from archlang.device import model_file, reference, transport
 from archlang.device.attribution import attributed
 from archlang.device.cache import Asked, Cache, Key
 from archlang.device.estimate import Estimated
-from archlang.device.protocol import NOISY, PROCESSES, Measured, Plan, Statistics, Told, Turn, measure
+from archlang.device.protocol import ATTEMPTS, NOISY, PROCESSES, Measured, Plan, Statistics, Told, Turn, measure
 from archlang.device.reference import Reference, Speeds
 from archlang.device.transport import Conditions, Device, OpTime, Settings, Transport
 from archlang.errors import ArchError, OutsideError, fail
@@ -35,8 +36,8 @@ _SUFFIXES = (".tflite", ".onnx", ".py")
 @dataclass(frozen=True)
 class Process:
     """One process of the candidate. runs: how many of `samples_ms` are its. reference_ms: medians of the reference
-    model before and after it. slowdown: how many times slower than usual the reference was. counts: whether the result
-    is made of it."""
+    model before, between and after them. slowdown: how many times slower than usual the reference was. counts: whether
+    the result is made of it, or of some turns of it."""
 
     attempt: int
     runs: int
@@ -150,6 +151,7 @@ def bench(
     cache: Cache | None = None,
     graph: Graph | None = None,
     told: Told = lambda done: None,
+    attempts: int = ATTEMPTS,
 ) -> BenchResult:
     """Measure the latency of a .tflite or .onnx file, or of its content, on random inputs; or of a PyTorch module in a
     .py file of `torch_file`.
@@ -181,7 +183,7 @@ def bench(
             result = measured(way, path, device, settings, processes=1)
         else:
             other = _compared(compare, path.suffix)
-            result = _looked_up(way, path, device, settings, processes, other, folder, cache, told)
+            result = _looked_up(way, path, device, settings, processes, other, folder, cache, told, attempts)
     if result.ops is None:
         return result
     content = model if isinstance(model, bytes) else path.read_bytes()
@@ -198,6 +200,7 @@ def _looked_up(
     folder: Path,
     cache: Cache | None,
     told: Told,
+    attempts: int,
 ) -> BenchResult:
     """From the cache where it is there, else measured, and put there where it is calm."""
     key = _key(way, path, settings) if cache is not None else None
@@ -207,7 +210,7 @@ def _looked_up(
         if known is not None:
             return known if settings.profile else replace(known, ops=None)
     fingerprint = key.device if key is not None else way.describe().fingerprint if other is not None else ""
-    result = measured(way, path, device, settings, processes, other, fingerprint, folder, told)
+    result = measured(way, path, device, settings, processes, other, fingerprint, folder, told, attempts)
     if cache is not None and key is not None and not result.noisy:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         cache.put(key, asked, replace(result, cached=now).as_json())
@@ -239,12 +242,15 @@ def measured(
     fingerprint: str = "",
     folder: Path | None = None,
     told: Told = lambda done: None,
+    attempts: int = ATTEMPTS,
 ) -> BenchResult:
     """Measure by the protocol. other: the reference model, which is written to the folder."""
     if other is None or folder is None:
-        return _result(measure(way, Plan(model, settings, processes, told=told)), None, device, settings.threads)
+        return _result(
+            measure(way, Plan(model, settings, processes, told=told, attempts=attempts)), None, device, settings.threads
+        )
     speeds = Speeds.of(fingerprint, other.digest, settings.threads)
-    plan = Plan(model, settings, processes, other.write(folder), speeds, told)
+    plan = Plan(model, settings, processes, other.write(folder), speeds, told, attempts)
     return _result(measure(way, plan), other, device, settings.threads)
 
 
@@ -271,7 +277,7 @@ def _result(found: Measured, other: Reference | None, device: str, threads: int)
         after=last.after,
         estimate=first.estimate,
         delegate=first.delegate,
-        processes=tuple(_process(turn, found) for turn in found.turns),
+        processes=tuple(_processes(found)),
         reference=_comparison(found, other),
         ratio=reading.ratio,
         corrected=reading.corrected,
@@ -283,9 +289,14 @@ def _samples(turns: Sequence[Turn]) -> tuple[float, ...]:
     return tuple(ms for turn in turns for ms in turn.sampled.samples_ms)
 
 
-def _process(turn: Turn, found: Measured) -> Process:
-    slowdown, counts = turn.slowdown(found.reading.usual_ms), turn in found.reading.turns
-    return Process(turn.attempt, len(turn.sampled.samples_ms), turn.median_ms, turn.around_ms, slowdown, counts)
+def _processes(found: Measured) -> Iterator[Process]:
+    for _, group in groupby(found.turns, lambda turn: turn.process):
+        turns = list(group)
+        samples = _samples(turns)
+        references = (*turns[0].around_ms[:1], *(ms for turn in turns for ms in turn.around_ms[1:]))
+        slowdown = fmean(turn.slowdown(found.reading.usual_ms) for turn in turns)
+        counts = any(turn in found.reading.turns for turn in turns)
+        yield Process(turns[0].attempt, len(samples), median(samples), references, slowdown, counts)
 
 
 def _comparison(found: Measured, other: Reference | None) -> Compared | None:

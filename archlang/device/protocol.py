@@ -1,11 +1,14 @@
-"""The protocol of a measurement: reference and candidate in turns, each in a process of its own, until it is calm.
+"""The protocol of a measurement: reference and candidate in turns, in several processes, until it is calm.
 
     reference, candidate, reference, candidate, reference, candidate, reference
 
-A process has its own memory layout, so one alone is not enough; the median is over the runs of several. The reference
-on both sides of a candidate tells how fast the device was at that moment. Candidates that met the usual speed count as
-they are: undisturbed medians vary by 2 % and their ratios to the reference by 1.9 %, so that dividing gains nothing.
-Where too few did, there is more measuring, and at last each is divided by how much slower the reference was.
+A process has its own memory layout, so one alone is not enough; the median is over the runs of several. In each of them
+the two models take turns of some milliseconds; where the device's tool knows one model only, each turn is a process.
+The reference on both sides of a candidate tells how fast the device was at that moment. Turns that met the usual speed
+count as they are: undisturbed medians vary by 2 % and their ratios to the reference by 1.9 %, so that dividing gains
+nothing. Where too few did, there is more measuring, and at last each is divided by how much slower the reference was.
+(A device that is disturbed all the time is slower by another factor for each model: with a busy neighbour on the same
+core, networks of a MnasNet-like space took 1.50 times their time when the reference took 1.57 times its own.)
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from statistics import fmean, median
 import numpy as np
 
 from archlang.device.reference import Speeds, usual
-from archlang.device.transport import Sampled, Settings, Transport
+from archlang.device.runner import CALM
+from archlang.device.transport import Sampled, Settings, Transport, interleaves
 
 PROCESSES = 3
 """Of the candidate, in one attempt."""
@@ -31,9 +35,6 @@ AGAIN = 0.25
 """IQR / median above which a model is measured again."""
 
 ATTEMPTS = 3
-
-CALM = 1.06
-"""How many times its usual time the reference may take. Undisturbed processes differ by up to 4.5 %."""
 
 LEAST_CALM = 2
 """Processes that must have met the usual speed."""
@@ -66,11 +67,13 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Turn:
-    """One process of the candidate. around_ms: medians of the reference before and after it; none without one."""
+    """Runs of the candidate between two turns of the reference. process: the number of the one that they are from.
+    around_ms: medians of the reference before and after it; none without one."""
 
     attempt: int
     sampled: Sampled
     around_ms: tuple[float, ...] = ()
+    process: int = 0
 
     @cached_property
     def median_ms(self) -> float:
@@ -105,11 +108,11 @@ class Reading:
     @classmethod
     def of(cls, turns: Sequence[Turn], usual_ms: float, least: int = LEAST_CALM) -> Reading:
         """Those count that met the usual speed by the reference, and by the fastest of them: a slow moment may lie
-        between two measurements of the reference. least: how many are enough."""
+        between two measurements of the reference. least: how many processes they must be from."""
         calm = [turn for turn in turns if turn.is_calm(usual_ms)]
-        fastest = min((turn.median_ms for turn in calm), default=0.0)
+        fastest = usual([turn.median_ms for turn in calm]) if calm else 0.0
         counting = tuple(turn for turn in calm if turn.median_ms <= CALM * fastest)
-        if len(counting) >= least:
+        if len({turn.process for turn in counting}) >= least:
             return cls(counting, False, usual_ms)
         return cls(tuple(turns), bool(turns[0].around_ms), usual_ms)
 
@@ -120,7 +123,7 @@ class Reading:
 
     @property
     def ratio(self) -> float | None:
-        """To the reference: the median over the processes."""
+        """To the reference: the median over the turns."""
         ratios = [turn.ratio for turn in self.turns if turn.ratio is not None]
         return median(ratios) if ratios else None
 
@@ -135,8 +138,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out. turns: all of them, in their order; reading: of all attempts together. references_ms: medians of
-    each process of the reference."""
+    """What came out. turns: all of them, in their order; reading: of all attempts together. references_ms: the median
+    of each turn of the reference."""
 
     turns: tuple[Turn, ...]
     reading: Reading
@@ -154,7 +157,7 @@ Told = Callable[[int], None]
 @dataclass(frozen=True)
 class Plan:
     """What to measure, and how. settings: for all processes of an attempt together. reference: the file. speeds: what
-    the reference took before."""
+    the reference took before. attempts: the most of them."""
 
     model: Path
     settings: Settings
@@ -162,6 +165,7 @@ class Plan:
     reference: Path | None = None
     speeds: Speeds | None = None
     told: Told = lambda done: None
+    attempts: int = ATTEMPTS
 
     @property
     def share(self) -> Settings:
@@ -177,41 +181,91 @@ class Plan:
 
 
 def measure(way: Transport, plan: Plan) -> Measured:
-    """Attempts until what they give together is acceptable, `ATTEMPTS` at most. Raises as `Transport.run` does."""
-    run = _Run(way, plan)
-    for attempt in range(1, ATTEMPTS + 1):
+    """Attempts until what they give together is acceptable. Raises as `Transport.run` does."""
+    run = (_InOneProcess if plan.reference is not None and interleaves(way) else _InOneEach)(way, plan)
+    for attempt in range(1, plan.attempts + 1):
         run.turns(attempt)
         reading = Reading.of(run.done, run.usual_ms, min(LEAST_CALM, plan.processes))
         if reading.acceptable:
             break
     if plan.speeds is not None:
-        plan.speeds.add(run.references_ms)
+        plan.speeds.add(run.speeds_ms)
     return Measured(tuple(run.done), reading, tuple(run.references_ms))
 
 
 class _Run:
-    """The measurement as it goes on."""
+    """The measurement as it goes on. speeds_ms: what is to be remembered of the reference."""
 
     def __init__(self, way: Transport, plan: Plan) -> None:
         self.way, self.plan = way, plan
         self.before = [ms for _, ms in plan.speeds.known()] if plan.speeds is not None else []
         self.references_ms: list[float] = []
         self.done: list[Turn] = []
-        self._count = 0
+        self._count = self._candidates = 0
+
+    @property
+    def speeds_ms(self) -> list[float]:
+        return self.references_ms
 
     @property
     def usual_ms(self) -> float:
-        return usual([*self.before, *self.references_ms]) if self.references_ms else 0.0
+        known = [*self.before, *self.speeds_ms]
+        return usual(known) if known and self.plan.reference is not None else 0.0
+
+    def turns(self, attempt: int) -> None:
+        for _ in range(self.plan.processes):
+            profile = self.plan.settings.profile and not self.done
+            self._candidate(attempt, replace(self.plan.share, profile=profile))
+            self._candidates += 1
+
+    def _candidate(self, attempt: int, share: Settings) -> None:
+        raise NotImplementedError
+
+    def _process(self, model: Path, settings: Settings) -> Sampled:
+        sampled = self.way.run(model, settings)
+        self._count += 1
+        self.plan.told(self._count)
+        return sampled
+
+
+class _InOneProcess(_Run):
+    """Both models in each process, in turns of some milliseconds."""
+
+    def __init__(self, way: Transport, plan: Plan) -> None:
+        super().__init__(way, plan)
+        self._speeds_ms: list[float] = []
+
+    @property
+    def speeds_ms(self) -> list[float]:
+        """Of each process its usual one."""
+        return self._speeds_ms
+
+    def _candidate(self, attempt: int, share: Settings) -> None:
+        sampled = self._process(self.plan.model, replace(share, reference=self.plan.reference, usual_ms=self.usual_ms))
+        references, start = sampled.references_ms, 0
+        for i, count in enumerate(sampled.stretches):
+            own = replace(sampled, samples_ms=sampled.samples_ms[start : start + count], stretches=(), references_ms=())
+            once = own if i == 0 else replace(own, warmup_runs=0, ops=None)
+            self.done.append(Turn(attempt, once, references[i : i + 2], self._candidates))
+            start += count
+        self.references_ms += references
+        self._speeds_ms.append(usual(references))
+
+
+class _InOneEach(_Run):
+    """A process for each turn of either model."""
 
     def turns(self, attempt: int) -> None:
         if not self.references_ms:
             self._first_references()
-        for _ in range(self.plan.processes):
-            profile = self.plan.settings.profile and not self.done
-            sampled = self._process(self.plan.model, replace(self.plan.share, profile=profile))
-            before = self.references_ms[-1:]
-            self._reference()
-            self.done.append(Turn(attempt, sampled, (*before, *self.references_ms[-1:]) if before else ()))
+        super().turns(attempt)
+
+    def _candidate(self, attempt: int, share: Settings) -> None:
+        sampled = self._process(self.plan.model, share)
+        before = self.references_ms[-1:]
+        self._reference()
+        around = (*before, *self.references_ms[-1:]) if before else ()
+        self.done.append(Turn(attempt, sampled, around, self._candidates))
 
     def _first_references(self) -> None:
         """One; several on a device whose usual speed is hardly known yet: one of them may meet it."""
@@ -223,9 +277,3 @@ class _Run:
         if self.plan.reference is not None:
             sampled = self._process(self.plan.reference, self.plan.reference_share)
             self.references_ms.append(median(sampled.samples_ms))
-
-    def _process(self, model: Path, settings: Settings) -> Sampled:
-        sampled = self.way.run(model, settings)
-        self._count += 1
-        self.plan.told(self._count)
-        return sampled

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from archlang.device import places
+from archlang.device.runner import USUAL
 from archlang.errors import ArchError, OutsideError, fail
 from archlang.files import write_whole
 
@@ -42,8 +43,6 @@ KEPT = 100
 """Measurements of the reference that are remembered of each device."""
 
 KEPT_SECS = 30 * 24 * 3600.0
-USUAL = 10
-"""Percentile of them that is the device's usual speed: most disturbances make it slower, nothing makes it faster."""
 
 
 @dataclass(frozen=True)
@@ -127,5 +126,6 @@ class Speeds:
 
 
 def usual(times_ms: Sequence[float]) -> float:
-    """The time at the usual speed, of those that were measured: the shortest, where they are few."""
+    """The time at the usual speed, of those that were measured: the shortest, where they are few. Most disturbances
+    make a device slower, nothing makes it faster."""
     return float(np.percentile(times_ms, USUAL, method="lower"))

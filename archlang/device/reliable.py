@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from archlang.device.quarantine import Quarantine
-from archlang.device.transport import Description, DeviceFailure, Sampled, Settings
+from archlang.device.transport import Description, DeviceFailure, Sampled, Settings, interleaves
 
 Result = TypeVar("Result")
 
@@ -46,6 +46,10 @@ class Reliable:
         self._link = link
         self._quarantine = quarantine
         self._pause_secs = pause_secs
+
+    @property
+    def interleaves(self) -> bool:
+        return interleaves(self._link)
 
     def run(self, model: Path, settings: Settings) -> Sampled:
         def once() -> Sampled:
@@ -87,5 +91,9 @@ def check_whole(sampled: Sampled, settings: Settings) -> None:
     runs = len(sampled.samples_ms) * sampled.averaged
     if runs < settings.runs:
         raise DeviceFailure("partial", f"it measured {runs} runs of {settings.runs}")
-    if not all(math.isfinite(ms) and ms > 0 for ms in sampled.samples_ms):
+    if sampled.stretches and (
+        sum(sampled.stretches) != len(sampled.samples_ms) or len(sampled.references_ms) != len(sampled.stretches) + 1
+    ):
+        raise DeviceFailure("partial", "its stretches are not those of its samples")
+    if not all(math.isfinite(ms) and ms > 0 for ms in (*sampled.samples_ms, *sampled.references_ms)):
         raise DeviceFailure("partial", "it told times that are no times")

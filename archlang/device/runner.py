@@ -5,9 +5,11 @@ It runs on Python 3.7 and later, since boards have what they have.
 It reads a request as JSON on stdin and writes the answer as JSON on stdout. The host transport starts it as a
 process, so that a runtime that crashes or hangs takes nothing else with it; other transports can copy it to a device.
 
-Request: model (path), threads, warmup_runs, warmup_secs, runs, min_secs, profile, seed.
+Request: model (path), threads, warmup_runs, warmup_secs, runs, min_secs, profile, seed; reference (the path of a model
+that is run in turns with it, or null), usual_ms (what that takes on the undisturbed device, 0 if that is not known).
 Answer: runtime, delegate, samples_ms, warmup_runs, ops (null, or a list of {name, op, ms}, which only ONNX Runtime
-and PyTorch give here); or error (`missing`, `model` or `profile`) and message.
+and PyTorch give here), references_ms and stretches (see `in_turns`); or error (`missing`, `model` or `profile`) and
+message.
 """
 
 from __future__ import annotations
@@ -29,6 +31,19 @@ if TYPE_CHECKING:
 
 PROFILE_WARMUP = 3
 PROFILE_RUNS = 20
+
+STRETCH_SECS = 0.03
+REFERENCE_SECS = 0.015
+"""In turns with the reference: so short that what disturbs the one disturbs the other."""
+
+CALM = 1.06
+"""How many times its usual time the reference may take. Undisturbed processes differ by up to 4.5 %."""
+
+USUAL = 10
+"""Percentile of the reference's times that is its usual one."""
+
+MOST = 2
+"""How many times the time that was asked for is spent to see the device undisturbed."""
 
 
 class Failure(Exception):
@@ -65,16 +80,71 @@ def end_with_parent() -> None:
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to a request."""
     suffix = os.path.splitext(request["model"])[1]
-    run, runtime, delegate = LOADERS[suffix](request["model"], request["threads"], request["seed"])
+    run, runtime, delegate = loaded(request["model"], request)
+    if request.get("reference"):
+        told = in_turns(run, loaded(request["reference"], request)[0], request)
+    else:
+        warmup, samples = timed(run, request)
+        told = {"samples_ms": samples, "warmup_runs": len(warmup) + 1, "references_ms": [], "stretches": []}
+    profile = PROFILES.get(suffix) if request["profile"] else None
+    ops = profile(request["model"], request["threads"], request["seed"]) if profile else None
+    return {"runtime": runtime, "delegate": delegate, "ops": ops, **told}
+
+
+def loaded(model: str, request: dict[str, Any]) -> tuple[Run, str, str]:
+    """A run of the model, which has succeeded once; the runtime, and its delegate."""
+    run, runtime, delegate = LOADERS[os.path.splitext(model)[1]](model, request["threads"], request["seed"])
     try:
         run()
     except Exception as error:
         raise Failure("model", f"{runtime} cannot run it: {_first_line(error)}") from error
-    warmup, samples = timed(run, request)
-    profile = PROFILES.get(suffix) if request["profile"] else None
-    ops = profile(request["model"], request["threads"], request["seed"]) if profile else None
-    counted = {"samples_ms": samples, "warmup_runs": len(warmup) + 1}
-    return {"runtime": runtime, "delegate": delegate, "ops": ops, **counted}
+    return run, runtime, delegate
+
+
+def in_turns(
+    run: Run, other: Run, request: dict[str, Any], clock: Callable[[], int] = time.perf_counter_ns
+) -> dict[str, Any]:
+    """Stretches of the candidate between stretches of the reference, until enough of them met an undisturbed device,
+    or `MOST` times the time has passed.
+
+    stretches: how many of the samples each has. references_ms: the median of each stretch of the reference, one more.
+    """
+    gc.collect()
+    gc.disable()
+    warmup = repeat(run, request["warmup_runs"], request["warmup_secs"], clock)
+    repeat(other, request["warmup_runs"], min(request["warmup_secs"], REFERENCE_SECS), clock)
+    references = [_median(stretch(other, REFERENCE_SECS, clock))]
+    stretches: list[list[float]] = []
+    while not enough(stretches, references, request):
+        stretches.append(stretch(run, STRETCH_SECS, clock))
+        references.append(_median(stretch(other, REFERENCE_SECS, clock)))
+    samples = [ms for each in stretches for ms in each]
+    counts = {"warmup_runs": len(warmup) + 1, "stretches": [len(each) for each in stretches]}
+    return {"samples_ms": samples, "references_ms": references, **counts}
+
+
+def stretch(run: Run, secs: float, clock: Callable[[], int]) -> list[float]:
+    """Without the first run where there are several: it finds its caches taken by the other model."""
+    samples = repeat(run, 1, secs, clock)
+    return samples[1:] or samples
+
+
+def enough(stretches: list[list[float]], references: list[float], request: dict[str, Any]) -> bool:
+    """Whether what was asked for was measured on an undisturbed device, or it took too long."""
+    runs, least_ms = request["runs"], 1e3 * request["min_secs"]
+    if sum(map(len, stretches)) < runs:
+        return False
+    if sum(ms for each in stretches for ms in each) >= MOST * least_ms:
+        return True
+    limit = CALM * usual(references, request["usual_ms"])
+    calm = [each for i, each in enumerate(stretches) if max(references[i : i + 2]) <= limit]
+    return sum(map(len, calm)) >= runs and bool(sum(ms for each in calm for ms in each) >= least_ms)
+
+
+def usual(references: list[float], known: float) -> float:
+    """What the reference takes where nothing disturbs it, as far as it is known."""
+    here = sorted(references)[len(references) * USUAL // 100]
+    return min(here, known) if known else here
 
 
 def timed(run: Run, request: dict[str, Any]) -> tuple[list[float], list[float]]:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from archlang.device.transport import Conditions, Description, OpTime, Settings
+from archlang.device.transport import Conditions, Description, OpTime, Sampled, Settings
 from archlang.errors import ArchError, OutsideError, fail, missing_extra
 
 RUNNER = Path(__file__).with_name("runner.py")
@@ -25,14 +25,25 @@ _EXTRAS = {
 }
 
 
-def answers(ask: Ask, model: Path, where: str, settings: Settings) -> tuple[dict[str, Any], tuple[OpTime, ...] | None]:
-    """The runner's answer, and the times per operator where they are asked for. where: the model's path there."""
-    request = {"model": where, **asdict(settings)}
+def sampled(ask: Ask, model: Path, where: str, settings: Settings, reference: str = "") -> Sampled:
+    """What the runner has measured, with the times per operator where they are asked for.
+
+    where, reference: the paths of the models there.
+    """
+    request = {**asdict(settings), "model": where, "reference": reference or None}
     answer = ask(RUNNER, request)
     ops = answer["ops"]
     if settings.profile and model.suffix == ".tflite":
         ops = ask(LITERT_PROFILE, request)["ops"]
-    return answer, None if ops is None else with_shares(ops)
+    return Sampled(
+        answer["runtime"],
+        tuple(map(float, answer["samples_ms"])),
+        answer["warmup_runs"],
+        None if ops is None else with_shares(ops),
+        delegate=answer["delegate"],
+        stretches=tuple(answer["stretches"]),
+        references_ms=tuple(map(float, answer["references_ms"])),
+    )
 
 
 def with_shares(ops: list[dict[str, Any]]) -> tuple[OpTime, ...]:

@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,11 +82,12 @@ class Ssh:
         self._device = device
         self._session: _Session | None = None
 
+    interleaves = True
+
     def run(self, model: Path, settings: Settings) -> Sampled:
-        content = _content(model)
         session = self._opened()
-        where = f"model-{hashlib.sha256(content).hexdigest()[:16]}{model.suffix}"
-        _await(session.put(where, content), ANSWER_SECS + _sending_secs(content))
+        where = self._put(session, model)
+        reference = self._put(session, settings.reference) if settings.reference else ""
         states = []
 
         def ask(script: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -97,18 +98,16 @@ class Ssh:
             states.append(done)
             return _checked(model, self._device, done, settings)
 
-        answer, ops = scripts.answers(ask, model, where, settings)
+        sampled = scripts.sampled(ask, model, where, settings, reference)
         before, after = scripts.conditions(states[0]["before"]), scripts.conditions(states[-1]["after"])
-        samples = tuple(float(ms) for ms in answer["samples_ms"])
-        return Sampled(
-            answer["runtime"],
-            samples,
-            answer["warmup_runs"],
-            ops,
-            before=before,
-            after=after,
-            delegate=answer["delegate"],
-        )
+        return replace(sampled, before=before, after=after)
+
+    def _put(self, session: _Session, model: Path) -> str:
+        """Where the model is on the board."""
+        content = _content(model)
+        where = f"model-{hashlib.sha256(content).hexdigest()[:16]}{model.suffix}"
+        _await(session.put(where, content), ANSWER_SECS + _sending_secs(content))
+        return where
 
     def describe(self) -> Description:
         return scripts.description(self.told(()))

@@ -16,6 +16,9 @@ class Settings:
 
     The warm-up lasts until both `warmup_runs` and `warmup_secs` have passed, the measurement until both `runs` and
     `min_secs` have. timeout_secs: after this the device counts as hung.
+
+    reference: of transports that `interleave`, a model that is run in turns with it. usual_ms: what that takes on the
+    undisturbed device; 0 where that is not known.
     """
 
     threads: int = 1
@@ -26,6 +29,8 @@ class Settings:
     profile: bool = False
     seed: int = 0
     timeout_secs: float = 600.0
+    reference: Path | None = None
+    usual_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class Sampled:
     averaged: of how many runs each sample is the mean or median, where the device's tool does not tell single ones.
     before, after: the state of the device around the runs. estimate: no device ran it, a model of one did. delegate:
     what runs operators in the runtime's stead, as far as it is known.
+    stretches: how many of the samples were taken between two turns of the reference, and references_ms what each of its
+    turns took, one more; both are empty where it was not run with it.
     """
 
     runtime: str
@@ -86,10 +93,17 @@ class Sampled:
     after: Conditions | None = None
     estimate: bool = False
     delegate: str = ""
+    stretches: tuple[int, ...] = ()
+    references_ms: tuple[float, ...] = ()
+
+
+def interleaves(way: Transport) -> bool:
+    """Whether the transport runs a model and the reference in turns, in one process; else each has its own."""
+    return bool(getattr(way, "interleaves", False))
 
 
 class Transport(Protocol):
-    """A way to a device."""
+    """A way to a device. One whose attribute `interleaves` is true heeds `Settings.reference`."""
 
     def run(self, model: Path, settings: Settings) -> Sampled:
         """Measure once, in a process of its own. Raises ArchError where the model is wrong, OutsideError where the

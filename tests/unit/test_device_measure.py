@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from archlang.device import reference, runner
 from archlang.device.measure import BenchResult, measured
-from archlang.device.protocol import ATTEMPTS, CALM, NOISY, WELL_KNOWN, Measured, Plan, Statistics, measure
+from archlang.device.protocol import ATTEMPTS, NOISY, WELL_KNOWN, Measured, Plan, Statistics, measure
 from archlang.device.reference import Reference, Speeds
 from archlang.device.transport import Conditions, OpTime, Sampled, Settings
 from archlang.errors import ArchError, OutsideError
@@ -185,7 +185,7 @@ def test_drift_is_cancelled_by_the_reference(per_second: float, seed: int) -> No
     assert found.reading.ratio == pytest.approx(16, rel=0.02)
     undrifted = 16 * found.reading.usual_ms
     assert found.reading.statistics.median == pytest.approx(
-        undrifted, rel=0.02 if found.reading.corrected else CALM - 1
+        undrifted, rel=0.02 if found.reading.corrected else runner.CALM - 1
     )
     if per_second > 0.3:
         assert found.turns[-1].median_ms > 1.15 * undrifted
@@ -239,6 +239,108 @@ def test_without_a_record_of_earlier_times_it_is_taken_for_its_speed() -> None:
     found = _in_turns(lambda now: 1.75)
     assert not found.reading.corrected
     assert found.reading.statistics.median == pytest.approx(14, rel=0.01)
+
+
+# Candidate and reference in turns of milliseconds, within one process.
+
+
+class Turning(Drifting):
+    """A device that runs both models in one process: by the runner itself, on a clock of its own."""
+
+    interleaves = True
+
+    def run(self, model: Path, settings: Settings) -> Sampled:
+        assert settings.reference is not None
+        self.models.append(model)
+        self.asked.append(settings)
+        self.now += 0.1
+        told = runner.in_turns(
+            lambda: self._run(model), lambda: self._run(REFERENCE), vars(settings), lambda: round(self.now * 1e9)
+        )
+        return Sampled(
+            "fake 1.0",
+            tuple(told["samples_ms"]),
+            told["warmup_runs"],
+            stretches=tuple(told["stretches"]),
+            references_ms=tuple(told["references_ms"]),
+        )
+
+    def _run(self, model: Path) -> None:
+        self.now += TRUE_MS[model] * self.factor(self.now) * self.noise.normal(1, 0.005) / 1000
+
+
+SHORT = Settings(runs=30, min_secs=0.6, warmup_secs=0.05)
+
+
+def _turning(factor: Callable[[float], float], seed: int = 0, speeds: Speeds | None = None) -> Measured:
+    return measure(Turning(factor, seed), Plan(MODEL, SHORT, 3, REFERENCE, speeds))
+
+
+def test_one_process_holds_both() -> None:
+    device = Turning(lambda now: 1.0)
+    found = measure(device, Plan(MODEL, replace(SHORT, profile=True), 3, REFERENCE))
+    assert device.models == [MODEL] * 3
+    assert [settings.profile for settings in device.asked] == [True, False, False]
+    assert {turn.process for turn in found.turns} == {0, 1, 2}
+    assert len(found.references_ms) == len(found.turns) + 3
+    assert all(len(turn.around_ms) == 2 for turn in found.turns)
+    assert found.attempts == 1
+    assert found.reading.ratio == pytest.approx(16, rel=0.01)
+    assert found.reading.statistics.median == pytest.approx(8, rel=0.01)
+    assert sum(len(turn.sampled.samples_ms) for turn in found.turns) >= 30
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.floats(0.05, 1.0), st.integers(0, 1000))
+def test_drift_is_cancelled_within_milliseconds(per_second: float, seed: int) -> None:
+    found = _turning(lambda now: 1 + per_second * now, seed)
+    assert found.reading.ratio == pytest.approx(16, rel=0.01)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 1000), st.floats(0.2, 0.6))
+def test_moments_between_disturbances_are_enough(seed: int, busy: float) -> None:
+    """A neighbour that works for a tenth of a second now and then. Medians of whole processes are off by a fifth."""
+    times = np.random.default_rng(seed).random(400) < busy
+    found = _turning(lambda now: 1.75 if times[int(now / 0.1) % 400] else 1.0, seed)
+    assert found.reading.statistics.median == pytest.approx(8, rel=0.02)
+    assert found.reading.usual_ms == pytest.approx(0.5, rel=0.02)
+    assert not found.reading.corrected
+
+
+def test_a_device_that_is_disturbed_all_the_time_is_said_to_be(tmp_path: Path) -> None:
+    speeds = Speeds(tmp_path / "speeds.json")
+    _turning(lambda now: 1.0, speeds=speeds)
+    assert [ms for _, ms in speeds.known()] == pytest.approx([0.5] * 3, rel=0.02)
+    found = _turning(lambda now: 1.75, speeds=speeds)
+    assert found.attempts == ATTEMPTS
+    assert found.reading.corrected
+    assert found.reading.noisy
+    assert found.reading.statistics.median == pytest.approx(8, rel=0.02)
+
+
+def test_attempts_can_be_fewer(tmp_path: Path) -> None:
+    speeds = Speeds(tmp_path / "speeds.json")
+    speeds.add([0.5] * 20)
+    found = measure(Turning(lambda now: 1.75), Plan(MODEL, SHORT, 1, REFERENCE, speeds, attempts=1))
+    assert (found.attempts, found.reading.corrected) == (1, True)
+
+
+def test_a_turn_leaves_out_the_run_that_finds_its_caches_taken() -> None:
+    clock = Clock(10)
+    assert runner.stretch(clock.run, 0.035, clock) == [10.0] * 3
+    assert runner.stretch(clock.run, 0.005, clock) == [10.0]
+
+
+def test_the_processes_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    other = Reference("ours", ".tflite", b"content")
+    result = measured(Turning(lambda now: 1.0), MODEL, "board", SHORT, 3, other, "board", tmp_path)
+    assert len(result.processes) == 3
+    assert sum(process.runs for process in result.processes) == len(result.samples_ms) == result.runs
+    assert all(len(process.reference_ms) > 2 and process.counts for process in result.processes)
+    assert result.median_ms == pytest.approx(8, rel=0.01)
+    assert BenchResult.from_json(result.as_json()) == result
 
 
 def test_the_result_tells_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,10 +213,10 @@ def test_cost_with_a_device_that_has_no_table(monkeypatch: pytest.MonkeyPatch, t
 def test_bench_builds_and_validates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The commands, with the made-up processor in the place of the runtime."""
 
-    def measure(quantize: str, threads: int, asked: predict.Asked, graph: Graph) -> Reading:
+    def measure(meter: predict.Meter, graph: Graph) -> Reading:
         return Reading(roofline_ms(graph), 0.0, "runtime 1")
 
-    monkeypatch.setattr(predict, "_measure", measure)
+    monkeypatch.setattr(predict.Meter, "__call__", measure)
     ticks = iter(range(10**9))
     monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
     path = tmp_path / "t.json"
@@ -237,11 +237,11 @@ def test_a_table_of_a_part_of_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Of what is picked only such networks are drawn, and the table does not mix with that of the whole space."""
     drawn: list[Graph] = []
 
-    def measure(quantize: str, threads: int, asked: predict.Asked, graph: Graph) -> Reading:
+    def measure(meter: predict.Meter, graph: Graph) -> Reading:
         drawn.append(graph)
         return Reading(roofline_ms(graph), 0.0, "runtime 1")
 
-    monkeypatch.setattr(predict, "_measure", measure)
+    monkeypatch.setattr(predict.Meter, "__call__", measure)
     ticks = iter(range(10**9))
     monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
     path = tmp_path / "t.json"

@@ -65,12 +65,22 @@ Mark = Stroke | Dot | Area | Words
 
 
 def write(report: Report, title: str, path: Path) -> None:
-    """Write the drawing in the format of the file's suffix. Raises ArchError for another one, OutsideError for .png
+    """Write predicted against measured latency; see `write_marks`."""
+    write_marks(list(marks(report, title)), title, path)
+
+
+def write_marks(drawn: list[Mark], title: str, path: Path) -> None:
+    """Write a drawing in the format of the file's suffix. Raises ArchError for another one, OutsideError for .png
     without Pillow."""
+    check_format(path)
+    write_whole(path, _WRITERS[path.suffix](drawn, title))
+
+
+def check_format(path: Path) -> None:
+    """Raises ArchError E1014 where a plot cannot be written as the file's suffix says."""
     if path.suffix not in _WRITERS:
         help = f"{', '.join(_WRITERS)} are known"
         raise fail("E1014", f"{path}: the plot cannot be written as `{path.suffix}`", help=help)
-    write_whole(path, _WRITERS[path.suffix](list(marks(report, title)), title))
 
 
 def marks(report: Report, title: str) -> Iterator[Mark]:
