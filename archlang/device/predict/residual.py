@@ -65,14 +65,13 @@ class Place:
 
 
 def between_kernels(first: list[Kernel], second: list[Kernel]) -> Floats:
-    """Correlation of the kernels' deviations, (len(first), len(second))."""
+    """Correlation of the kernels' deviations, (len(first), len(second)): none between kinds."""
     found: Floats = np.zeros((len(first), len(second)))
-    kinds = np.array([kernel.kind for kernel in first])[:, None] == np.array([kernel.kind for kernel in second])
-    if not kinds.any():
-        return found
-    here, there = (np.stack([kernel.place for kernel in side]) for side in (first, second))
-    distance = ((here[:, None] - there[None]) ** 2).sum(2)
-    found = np.where(kinds, (1 - _ALONE) * np.exp(-distance / (2 * _OCTAVES**2)), 0.0)
+    rows, columns = _by_kind(first), _by_kind(second)
+    for kind in rows.keys() & columns.keys():
+        here, there = rows[kind], columns[kind]
+        squares = _squares(np.stack([first[i].place for i in here]), np.stack([second[j].place for j in there]))
+        found[np.ix_(here, there)] = (1 - _ALONE) * np.exp(-squares / (2 * _OCTAVES**2))
     column = {kernel: j for j, kernel in enumerate(second)}
     for i, kernel in enumerate(first):
         if kernel in column:
@@ -80,10 +79,22 @@ def between_kernels(first: list[Kernel], second: list[Kernel]) -> Floats:
     return found
 
 
+def _by_kind(some: list[Kernel]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for i, kernel in enumerate(some):
+        groups.setdefault(kernel.kind, []).append(i)
+    return groups
+
+
+def _squares(first: Floats, second: Floats) -> Floats:
+    """Squared distances between rows, (n, d) and (m, d) -> (n, m)."""
+    squares = (first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * first @ second.T
+    return np.maximum(squares, 0)
+
+
 def between_compositions(first: Floats, second: Floats, reach: float) -> Floats:
     """Correlation of the networks' deviations. first (n, d), second (m, d) -> (n, m)."""
-    squares = (first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * first @ second.T
-    found: Floats = np.exp(-np.maximum(squares, 0) / (2 * reach**2 * max(first.shape[1], 1)))
+    found: Floats = np.exp(-_squares(first, second) / (2 * reach**2 * max(first.shape[1], 1)))
     return found
 
 
