@@ -2,7 +2,7 @@
 
 E00xx files and text, E01xx syntax, E02xx names and arguments, E03xx shapes, E04xx values and limits, E05xx choices and
 searches, E06xx weights and other arrays, E07xx graph text, E08xx backends, E09xx data,
-E10xx devices, E11xx training, E12xx searches.
+E10xx devices, E11xx training, E12xx searches, E13xx supernets, E14xx scaling.
 """
 
 from __future__ import annotations
@@ -616,4 +616,128 @@ CODES: dict[str, Code] = {
         "a storage that Optuna cannot open", "`--optuna` takes what Optuna does, such as `sqlite:///study.db`."
     ),
     "E1241": Code("a study of another run", "A study holds the trials of one run; another run needs another storage."),
+    # ---- supernets ---------------------------------------------------------------------------------------------------
+    "E1301": Code(
+        "a space too large for a supernet",
+        "A supernet holds all that some candidate has, and finding it out took too much work. Let fewer choices decide "
+        "about the existence of others.",
+    ),
+    "E1302": Code(
+        "groups that cannot share weights",
+        "In a supernet a narrower grouped convolution has fewer groups of equal width. Wrong: "
+        "`conv({32, 64}, 3, groups=4)`, whose groups change their width. Right: `conv(c, 3, groups=c // 8)`, or "
+        "`{conv(32, 3, groups=4), conv(64, 3, groups=4)}`, two steps with weights of their own.",
+    ),
+    "E1303": Code(
+        "kernels without a common centre",
+        "In a supernet a smaller kernel is the centre of a larger one. Wrong: `conv(16, {2, 3})`. Right: "
+        "`conv(16, {3, 5})`, or `{conv(16, 2), conv(16, 3)}`, two steps with weights of their own.",
+    ),
+    "E1304": Code(
+        "a flattened image of changing size",
+        "Behind `flatten` every position has weights of its own, which images of other sizes do not have. Wrong: "
+        "`input (3, r, r)` with `r = {32, 48}`, and `flatten -> linear(10)` at the end. Right: `gap -> linear(10)`.",
+    ),
+    "E1305": Code(
+        "positions of changing number",
+        "`pos_embed` has weights for every token. Wrong: `input (3, r, r)` with `r = {32, 48}` before it. Right: one "
+        "resolution.",
+    ),
+    "E1306": Code(
+        "a decision is missing",
+        "A sub-network is chosen by all the decisions that it reads, each under its key: line:column of the choice.",
+    ),
+    "E1307": Code("an unknown decision", "The space has no decision under this key: line:column of the choice."),
+    "E1308": Code(
+        "a supernet of another space",
+        "A supernet's file says which space it is of, its text and arguments. This is another one, or was changed.",
+    ),
+    "E1309": Code(
+        "no supernet",
+        "The file is not one that `archlang supernet` wrote: .safetensors, with the space's digest in it.",
+    ),
+    "E1310": Code(
+        "alternatives that cannot be mixed",
+        "A mixture adds the tensors of all alternatives of a decision, so these have one shape. Right: "
+        "`{conv(16, 3), conv(16, 5)}`, `conv(16, {3, 5})`. Wrong: `conv({16, 32}, 3)`, or a number of repeats.",
+    ),
+    "E1311": Code(
+        "a state dict of another supernet",
+        "`once_for_all` takes the state dicts of mit-han-lab/once-for-all's OFAMobileNetV3, of the space's width.",
+    ),
+    "E1320": Code(
+        "an unknown method of training",
+        "A supernet is trained by `single`, `sandwich`, `shrinking`, `enas` or `darts`, with arguments in brackets: "
+        "`--method 'darts(order=2)'`.",
+    ),
+    "E1321": Code(
+        "too few epochs",
+        "Progressive shrinking opens kernels, depths and widths in stages, each of which takes an epoch at least.",
+    ),
+    "E1322": Code("a wrong argument of a method", "The method has no argument of this name, or not with this value."),
+    "E1323": Code(
+        "nothing that could be mixed",
+        "DARTS weighs all alternatives of a decision at once, which must be of one shape: operators, connections, "
+        "kernels. The space has no such decision; `single`, `sandwich` and `enas` train any.",
+    ),
+    "E1324": Code(
+        "a network without choices",
+        "A supernet is made of a space: a net with alternatives in braces, such as `conv({8, 16}, {3, 5})`.",
+    ),
+    "E1325": Code(
+        "picks that cannot be read",
+        "A sub-network is asked for by `--pick 'k in row 1=5'`, which `archlang supernet info SPACE` lists, by "
+        "`--largest` or `--smallest`, by JSON, or by a trial of a search over the same space.",
+    ),
+    "E1326": Code(
+        "a training that was stopped is there",
+        "The checkpoint beside the output keeps what a stopped training has done: go on with --resume, or remove it.",
+    ),
+    "E1327": Code(
+        "no predictor of this space",
+        "The file was not written by `archlang supernet predictor`, or for another space, or it learnt from too few "
+        "sub-networks.",
+    ),
+    # ---- scaling -----------------------------------------------------------------------------------------------------
+    "E1401": Code(
+        "coefficients that cannot be",
+        "`archlang scale` takes coefficients from 1, which leaves a dimension as it is, to 16, and not all of them 1. "
+        "EfficientNet's are 1.2 for the depth, 1.1 for the width and 1.15 for the resolution. Smaller members than the "
+        "original are found by a budget: `--flops 0.5x`.",
+    ),
+    "E1402": Code(
+        "a grid without points",
+        "No coefficients in these steps have depth * width**2 * resolution**2 near 2. Take a smaller `--step` or a "
+        "larger `--tolerance`.",
+    ),
+    "E1403": Code(
+        "no parameter that scales",
+        "`--param depth=NAME` names a parameter of the net whose value is a number: a multiplier, or a count.",
+    ),
+    "E1404": Code(
+        "a dimension that cannot be scaled",
+        "The net has no parameter for this dimension, and nothing that could be made one: no repeats, no channels that "
+        "could change together, no image as its input. Leave the dimension out with `--fix`, or name a parameter with "
+        "`--param`.",
+    ),
+    "E1405": Code(
+        "a net that makes no family",
+        "A family is made of one network that stands in a `net` of its own. A space has many: scale one that a search "
+        "wrote. What `with` overrides belongs into `default` lines of the net first.",
+    ),
+    "E1406": Code(
+        "a budget that no member meets",
+        "Even the smallest member that fits together costs more than the budget, or even the largest costs less. "
+        "Scaling by resolution alone changes no number of parameters.",
+    ),
+    "E1407": Code(
+        "a metric that the evaluator does not give",
+        "The grid is searched for the point with the largest `--maximize` metric, which is `accuracy` where nothing "
+        "else is said. It must be one that the evaluator gives.",
+    ),
+    "E1408": Code(
+        "a grid in which nothing could be evaluated",
+        "The evaluator failed at every point; the reason of the last one is told, and `workers.log` in the run's "
+        "folder holds what it printed.",
+    ),
 }

@@ -30,6 +30,8 @@ COMMANDS = {
     "train": "Train the generated PyTorch on a data set.",
     "mutate": "Rewrite a network in small ways: kernels, widths, blocks, skips.",
     "search": "Search a space for the best networks, measured on the device.",
+    "scale": "Families of a network: deeper, wider, finer; the member that meets a budget.",
+    "supernet": "A whole space as one network with shared weights: write, train, cut.",
     "report": "A search as one HTML page that works offline.",
     "classify": "What a compiled file sees in photographs.",
     "weights": "Import a foreign checkpoint, look into a file of weights, compare two.",

@@ -216,6 +216,15 @@ def _evaluators() -> Iterable[str]:
 evaluators = one_of(_evaluators)
 
 
+def _supernet_methods() -> Iterable[str]:
+    from archlang.supernet.train import METHODS
+
+    return METHODS
+
+
+supernet_methods = one_of(_supernet_methods)
+
+
 def _devices() -> Iterable[str]:
     from archlang.device import devices
 

@@ -89,7 +89,8 @@ def _by_kind(some: list[Kernel]) -> dict[str, list[int]]:
 def _squares(first: Floats, second: Floats) -> Floats:
     """Squared distances between rows, (n, d) and (m, d) -> (n, m)."""
     squares = (first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * first @ second.T
-    return np.maximum(squares, 0)
+    found: Floats = np.maximum(squares, 0)
+    return found
 
 
 def between_compositions(first: Floats, second: Floats, reach: float) -> Floats:

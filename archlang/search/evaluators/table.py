@@ -10,18 +10,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from archlang.errors import fail, nearest
 from archlang.search.diagram import AMOUNTS
 from archlang.search.evaluators.protocol import Evaluate
 from archlang.search.evaluators.setting import Setting
-from archlang.search.space import Space
 from archlang.search.trial import Candidate, Metrics, Picks
 
 _PLACE = re.compile(r"\{(\d+)\}")
 
 Row = Mapping[str, float]
+
+
+class Decided(Protocol):
+    """A space whose candidates are decided piece by piece."""
+
+    def taken(self, picks: Picks) -> list[tuple[int, str]]:
+        """What each decision takes, in order: the alternative's number, and what it is as text."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class TableEvaluator:
     """
 
     file: Path
-    space: Space
+    space: Decided
     key: str
     pattern: str
     words: tuple[str, ...] = ()
@@ -61,7 +68,7 @@ class TableEvaluator:
 
         Raises ArchError E1215 where the file is no such table.
         """
-        if not isinstance(setting.space, Space):
+        if not hasattr(setting.space, "taken"):
             raise fail("E1215", "a table tells of the candidates of a net with choices in it")
         path = Path(file).expanduser()
         given = {"accuracy": accuracy, "latency": latency}

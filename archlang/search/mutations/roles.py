@@ -7,7 +7,7 @@ parameters, assignments, loops, functions and arithmetic, to the literals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -109,6 +109,23 @@ def roles_of(module: Module) -> Roles:
     return roles
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a step is given for a parameter, as it is written. params: all of the step's, in order; of what is no
+    argument, of repeats, none."""
+
+    node: tree.Expr
+    role: Role | None
+    param: str = ""
+    params: Mapping[str, Role | None] = field(default_factory=dict, compare=False)
+
+
+def given(roles: Roles, item: tree.BlockDef | tree.NetDef) -> list[Given]:
+    """What the body of a definition gives to its steps: arguments, cells of tables, repeats."""
+    scan = _Scan(roles, item)
+    return [found for node in item.suite.walk() for found in scan.given(node)]
+
+
 def parameters(module: Module, name: str, roles: Roles) -> Mapping[str, Role | None] | None:
     """The parameters of what a name means, in order, each with its role; None where it means no step."""
     if name in STEPS:
@@ -171,17 +188,41 @@ class _Scan:
     # where roles begin
 
     def call(self, node: tree.Call) -> None:
+        for each in self.arguments(node):
+            if each.role is not None:
+                self.follow(each.node, each.role)
+
+    def arguments(self, node: tree.Call) -> Iterator[Given]:
+        """What a call gives to a step for its parameters."""
         params = parameters(self.module, node.function.id, self.roles) if isinstance(node.function, tree.Name) else None
         if params is None:
             return
-        positional = [arg for arg in node.args if arg.name is None]
-        tensors = sum(self.is_tensor(arg.value) for arg in positional)
-        given = dict(zip(params, (arg.value for arg in positional[tensors:]), strict=False))
-        given |= {arg.name.id: arg.value for arg in node.args if arg.name is not None}
-        for name, value in given.items():
-            role = params.get(name)
-            if role is not None:
-                self.follow(value, role)
+        positional = [arg.value for arg in node.args if arg.name is None]
+        values = dict(zip(params, positional[self.tensors_in(node, positional) :], strict=False))
+        values |= {arg.name.id: arg.value for arg in node.args if arg.name is not None}
+        for name, value in values.items():
+            yield Given(value, params.get(name), name, params)
+
+    def tensors_in(self, node: tree.Call, positional: Sequence[tree.Expr]) -> int:
+        """How many arguments are tensors: those of a cell's inputs, if the first is one, else as the text tells."""
+        called = definition_of(self.module, node.function.id) if isinstance(node.function, tree.Name) else None
+        inputs = len(called.inputs) if isinstance(called, tree.BlockDef) and called.kind == "cell" else 0
+        if 0 < inputs <= len(positional) and self.is_tensor(positional[0]):
+            return inputs
+        return sum(self.is_tensor(value) for value in positional)
+
+    def given(self, node: tree.Node) -> Iterator[Given]:
+        """What a node of the body gives to steps."""
+        if isinstance(node, tree.Call):
+            yield from self.arguments(node)
+        elif isinstance(node, tree.Infix) and node.op == "*" and self.is_step(node.left):
+            yield Given(node.right, Role.REPEATS)
+        elif isinstance(node, tree.Table):
+            for row in node.body.rows:
+                params = self.row_parameters(node, row)
+                for column, cell in zip(node.body.columns, row.cells, strict=False):
+                    name = column.name.id
+                    yield Given(cell, Role.REPEATS if name == "n" else params.get(name), name, params)
 
     def is_tensor(self, value: tree.Expr) -> bool:
         """Whether an argument is a tensor and no value of a parameter, as far as its text tells."""
