@@ -11,15 +11,18 @@ import argparse
 import csv
 import gzip
 import json
-import math
 import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
 
 from archlang.ir.graph import Graph
 from archlang.search.objective import Objective
@@ -31,8 +34,24 @@ from archlang.search.trial import Picks, Sketch, Status, Trial, key_of
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ("0-1", "0-2", "1-2", "0-3", "1-3", "2-3")
 SHOWN = (50, 100, 200, 300)
-BASELINES = ("random", "evolution(population=30, sample=10)", "local", "nsga2", "tpe", "bayesian")
+EVOLUTION = "evolution(population=30, sample=10)"
+BASELINES = (
+    "random",
+    EVOLUTION,
+    "local",
+    "nsga2",
+    "bayesian",
+    "reinforce(learning_rate=0.01)",
+    "ppo(learning_rate=0.01)",
+    "tpe",
+)
+SLOW = {"reinforce(learning_rate=0.01)": 50, "ppo(learning_rate=0.01)": 50, "tpe": 50}
+"""Searches, at most, of strategies that take long beside a table."""
 
+RESAMPLED = 2000
+"""Resamples of the bootstrap."""
+
+Floats = NDArray[np.float64]
 Table = dict[tuple[int, ...], float]
 
 
@@ -102,40 +121,96 @@ def _done(trial: Trial, metrics: dict[str, float]) -> Trial:
 
 
 @dataclass(frozen=True)
+class Run:
+    """One search. steps: each trial that was better than all before, and its value. seconds: CPU."""
+
+    strategy: str
+    column: str
+    trials: int
+    seed: int
+    steps: tuple[tuple[int, float], ...]
+    seconds: float
+
+    def bests(self) -> list[float]:
+        """The best value so far after each trial."""
+        ends = [trial for trial, _ in self.steps[1:]] + [self.trials + 1]
+        return [value for (begin, value), end in zip(self.steps, ends, strict=True) for _ in range(end - begin)]
+
+
+def run(strategy: str, path: Path, column: str, trials: int, seed: int) -> Run:
+    start = time.process_time()
+    found = bests(strategy, path, column, trials, seed)
+    steps = tuple((i + 1, value) for i, value in enumerate(found) if not i or value > found[i - 1])
+    return Run(strategy, column, trials, seed, steps, round(time.process_time() - start, 3))
+
+
+class Runs:
+    """The searches that were done, a line of JSON each in a file, so that what is stopped goes on where it was."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._done: dict[tuple[str, str, int, int], Run] = {}
+        if file is not None and file.exists():
+            lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            file.write_text("".join(lines))  # without what a stopped run was writing
+            for line in lines:
+                self._keep(_read(line))
+
+    def _keep(self, each: Run) -> None:
+        self._done[each.strategy, each.column, each.trials, each.seed] = each
+
+    def of(self, strategy: str, path: Path, column: str, trials: int, seeds: int, workers: int = 1) -> list[Run]:
+        """The searches of a strategy; those that are missing are done now."""
+        keys = [(strategy, column, trials, seed) for seed in range(seeds)]
+        missing = [seed for seed, key in enumerate(keys) if key not in self._done]
+        search = partial(run, strategy, path, column, trials)
+        with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+            for each in map(search, missing) if pool is None else pool.map(search, missing):
+                self._keep(each)
+                self._write(each)
+        return [self._done[key] for key in keys]
+
+    def _write(self, each: Run) -> None:
+        if self._file is not None:
+            with open(self._file, "a") as file:
+                file.write(json.dumps(vars(each)) + "\n")
+
+
+def _read(line: str) -> Run:
+    found = json.loads(line)
+    return Run(**{**found, "steps": tuple((trial, value) for trial, value in found["steps"])})
+
+
+@dataclass(frozen=True)
 class Curve:
-    """Mean best after 1, 2, ... evaluations over seeds, and half the width of its 95 % confidence interval.
-    seconds: CPU, of one search."""
+    """Mean best after 1, 2, ... evaluations over seeds, and the ends of its 95 % confidence interval, by the bootstrap.
+    best: of all cells. seconds: CPU, of one search."""
 
     strategy: str
     column: str
     seeds: int
     mean: tuple[float, ...]
-    half: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    best: float
     seconds: float
 
 
-def curve(strategy: str, path: Path, column: str, seeds: int, trials: int, workers: int = 1) -> Curve:
-    run = partial(_timed, strategy, path, column, trials)
-    if workers == 1:
-        found = [run(seed) for seed in range(seeds)]
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            found = list(pool.map(run, range(seeds), chunksize=4))
-    columns = list(zip(*(best for best, _ in found), strict=True))
-    seconds = sum(spent for _, spent in found) / seeds
-    means, halves = zip(*map(_interval, columns), strict=True)
-    return Curve(strategy, column, seeds, means, halves, seconds)
+def curve(runs: Sequence[Run], best: float) -> Curve:
+    found = np.array([each.bests() for each in runs])
+    low, high = _interval(found)
+    seconds = sum(each.seconds for each in runs) / len(runs)
+    first = runs[0]
+    means = tuple(found.mean(axis=0).tolist())
+    return Curve(first.strategy, first.column, len(runs), means, low, high, best, seconds)
 
 
-def _timed(strategy: str, path: Path, column: str, trials: int, seed: int) -> tuple[list[float], float]:
-    start = time.process_time()
-    return bests(strategy, path, column, trials, seed), time.process_time() - start
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)
-    return mean, 1.96 * math.sqrt(variance / len(values))
+def _interval(found: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Percentiles of the means of resampled searches. found: a row for each search."""
+    count = len(found)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLED)
+    low, high = np.percentile(drawn @ found / count, (2.5, 97.5), axis=0)
+    return tuple(low.tolist()), tuple(high.tolist())
 
 
 # figures
@@ -145,33 +220,35 @@ def markdown(curves: Sequence[Curve]) -> str:
     """A table: the mean best after so many evaluations, and its confidence interval."""
     end = len(curves[0].mean)
     trials = sorted({end, *(count for count in SHOWN if count < end)})
-    lines = ["| column | strategy | " + " | ".join(map(str, trials)) + " | CPU s |", "|---" * (len(trials) + 3) + "|"]
+    heads = ["column", "strategy", "searches", *map(str, trials), "CPU s"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for each in curves:
-        cells = [f"{each.mean[count - 1]:.2f} ± {each.half[count - 1]:.2f}" for count in trials]
-        lines.append(" | ".join(["| " + each.column, f"`{each.strategy}`", *cells, f"{each.seconds:.2f} |"]))
+        cells = [f"{each.mean[i]:.2f} ({each.low[i]:.2f} to {each.high[i]:.2f})" for i in (t - 1 for t in trials)]
+        row = [each.column, f"`{each.strategy}`", str(each.seeds), *cells, f"{each.seconds:.2f}"]
+        lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
 _COLORS = ("#999999", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_LEFT, _TOP, _WIDTH, _HEIGHT = 60, 20, 520, 320
+_LEFT, _TOP, _WIDTH, _HEIGHT = 60, 30, 520, 320
 
 
 def svg(curves: Sequence[Curve]) -> str:
     """A plot of one column: mean best over evaluations, with confidence bands."""
     trials = len(curves[0].mean)
     first = min(20, trials) - 1
-    low = min(each.mean[first] - each.half[first] for each in curves)
-    high = max(each.mean[-1] + each.half[-1] for each in curves)
+    low, high = min(each.low[first] for each in curves), curves[0].best
 
     def point(trial: int, value: float) -> str:
         y = _TOP + _HEIGHT * (1 - (value - low) / (high - low or 1))
         return f"{_LEFT + _WIDTH * (trial - first) / max(trials - 1 - first, 1):.1f},{y:.1f}"
 
-    parts = [_axes(first, trials, low, high, curves[0].column)]
+    parts = ['<rect width="100%" height="100%" fill="white"/>', _axes(first, trials, low, high, curves[0].column)]
+    parts.append(f'<path d="M{_LEFT},{_TOP}H{_LEFT + _WIDTH}" stroke="black" stroke-dasharray="4"/>')
     for number, each in enumerate(curves):
         color, steps = _COLORS[number % len(_COLORS)], range(first, trials)
-        upper = [point(i, each.mean[i] + each.half[i]) for i in steps]
-        lower = [point(i, each.mean[i] - each.half[i]) for i in reversed(steps)]
+        upper = [point(i, each.high[i]) for i in steps]
+        lower = [point(i, each.low[i]) for i in reversed(steps)]
         line = [point(i, each.mean[i]) for i in steps]
         parts.append(f'<polygon points="{" ".join(upper + lower)}" fill="{color}" opacity="0.15"/>')
         parts.append(f'<polyline points="{" ".join(line)}" fill="none" stroke="{color}" stroke-width="1.6"/>')
@@ -191,21 +268,33 @@ def _axes(first: int, trials: int, low: float, high: float, column: str) -> str:
         trial, x = first + 1 + (trials - 1 - first) * step / 4, _LEFT + _WIDTH * step / 4
         parts.append(f'<text x="{x:.0f}" y="{bottom + 18}" text-anchor="middle">{trial:.0f}</text>')
     parts.append(f'<text x="{_LEFT + _WIDTH / 2}" y="{bottom + 38}" text-anchor="middle">evaluations</text>')
-    parts.append(f'<text x="{_LEFT + 8}" y="{_TOP + 6}">mean best {column}</text>')
+    parts.append(f'<text x="{_LEFT + 8}" y="{_TOP - 8}">mean best {column}; dashed: the best of all cells</text>')
     return "\n".join(parts)
 
 
 def main() -> None:
     arguments = _arguments()
     out: Path | None = arguments.out
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    runs = Runs(None if out is None else out / "searches.jsonl")
+    wanted = dict.fromkeys(arguments.strategy, arguments.seeds) if arguments.strategy else _baselines(arguments.seeds)
     for column in arguments.column or ["cifar10_val"]:
-        run = partial(curve, path=arguments.table, column=column, seeds=arguments.seeds, trials=arguments.trials)
-        curves = [run(strategy, workers=arguments.workers) for strategy in arguments.strategy or BASELINES]
+        best = max(table(arguments.table, column).values())
+        found = [
+            runs.of(strategy, arguments.table, column, arguments.trials, seeds, arguments.workers)
+            for strategy, seeds in wanted.items()
+        ]
+        curves = [curve(each, best) for each in found]
         print(markdown(curves), flush=True)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             (out / f"nas_bench_201_{column}.svg").write_text(svg(curves))
             (out / f"nas_bench_201_{column}.json").write_text(json.dumps([vars(each) for each in curves]) + "\n")
+
+
+def _baselines(seeds: int) -> dict[str, int]:
+    """The strategies and how often each searches."""
+    return {strategy: min(seeds, SLOW.get(strategy, seeds)) for strategy in BASELINES}
 
 
 def _arguments() -> argparse.Namespace:
@@ -216,7 +305,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="for the plot (SVG) and the curves (JSON)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="for the plots (SVG), the curves (JSON) and what was searched, which is not searched again",
+    )
     return parser.parse_args()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -22,6 +23,7 @@ from archlang.search.space import SearchSpec, Space, search_of
 from archlang.search.strategies import Asked, make, parsed
 from archlang.search.strategies.gaussian import Kernel, Process, _loss
 from archlang.search.strategies.nsga2 import survivors
+from archlang.search.strategies.vocabulary import Vocabulary
 from archlang.search.trial import Metrics, Picks, Proposal, Status, Trial, key_of
 from archlang.syntax import tree
 from benchmarks.nas_bench_201 import Cells
@@ -118,6 +120,61 @@ def test_the_slope_of_the_posterior() -> None:
     steps = np.eye(5) * 1e-5
     numeric = [(_loss(logs + step, differ, values)[0] - _loss(logs - step, differ, values)[0]) / 2e-5 for step in steps]
     np.testing.assert_allclose(_loss(logs, differ, values)[1], numeric, rtol=1e-5, atol=1e-6)
+
+
+# a search that begins anew
+
+
+def impatient() -> strategies.Strategy:
+    return make("bayesian", {"initial": 4, "patience": 0.25})
+
+
+def trap(picks: Picks) -> Metrics:
+    """Two hills: one that is wide, and a higher one."""
+    taken = list(picks.values())
+    hills = (sum(each == 1 for each in taken), 1.5 * (sum(each == 4 for each in taken) - 2))
+    return {"value": float(max(hills))}
+
+
+def openings(history: Sequence[Trial]) -> list[int]:
+    """Where candidates are random after some that were not."""
+    drawn = [trial.origin == "sampled" for trial in history]
+    return [i for i in range(1, len(drawn)) if drawn[i] and not drawn[i - 1]]
+
+
+def test_a_search_without_progress_begins_anew() -> None:
+    history = searched(impatient(), 80, worth=trap, new=True)
+    begun = openings(history)
+    assert len(begun) > 1
+    for place in begun:
+        assert all(trial.origin == "sampled" for trial in history[place : place + 4])
+    patient = searched(make("bayesian", {"initial": 4, "patience": 100.0}), 80, worth=trap, new=True)
+    assert not openings(patient)
+
+
+def test_a_search_that_began_anew_goes_on_as_if_it_had_not_been_killed() -> None:
+    strategy = impatient()
+    history = searched(strategy, 80, worth=trap, new=True)
+    for count in (5, *openings(history), 60, 80):
+        proposal = impatient().ask(SPACE, VALUE, history[:count], Random(count))
+        assert strategy.ask(SPACE, VALUE, history[:count], Random(count)) == proposal
+
+
+def test_a_front_never_begins_anew() -> None:
+    """Its weights are new each time."""
+    history = searched(impatient(), 60, objective=TWO, new=True)
+    assert not openings(history)
+
+
+def test_keys_tell_candidates_apart() -> None:
+    vocabulary = Vocabulary(SPACE)
+    every = np.array(list(product(range(5), repeat=6)), np.int16)
+    assert len(np.unique(vocabulary.keys(every))) == len(every)
+    row = every[1234]
+    near = vocabulary.neighbours(row[None])
+    assert vocabulary.reach(row) == len(near) == 24
+    assert {int(each) for each in (near != row).sum(axis=1)} == {1}
+    assert vocabulary.codes(vocabulary.picks(row)).tolist() == row.tolist()
 
 
 # fronts
@@ -295,7 +352,7 @@ def test_strategies_in_a_file() -> None:
     name, arguments = search("asha(of=evolution(population=2 * 10), rungs=2, trials=5)").method or ("", {})
     assert arguments.pop("trials") == 5
     assert repr(make(name, arguments)) == (
-        "Asha(of=Evolution(population=20, sample=16, crossover=0.0), reduction=3, rungs=2)"
+        "Asha(of=Evolution(population=20, sample=10, crossover=0.0), reduction=3, rungs=2)"
     )
 
 
@@ -347,6 +404,7 @@ ROWS = "cell,top,ms,note\n4/3,0.5,1,a\n4/5,0.6,2,b\n8/3,0.7,3,c\n"
 def test_a_table_is_looked_up(tmp_path: Path) -> None:
     found = table(tmp_path, ROWS, accuracy="top")
     space = found.space
+    assert isinstance(space, Space)
     picks = [{**space.sample(Random(seed))} for seed in range(20)]
     keys = {found.key_of(each) for each in picks}
     assert keys == {"4/3", "4/5", "8/3", "8/5"}
@@ -377,6 +435,7 @@ def test_tables_that_are_wrong(tmp_path: Path, text: str, arguments: dict[str, s
 
 def test_words_and_places_of_a_table(tmp_path: Path) -> None:
     found = table(tmp_path, "a-a,1\n", pattern="{2}-{1}", words="a b")
+    assert isinstance(found.space, Space)
     picks = found.space.canonical({})
     assert found.key_of(picks) == "a-a"
     with pytest.raises(ArchError, match="names decision 3"):

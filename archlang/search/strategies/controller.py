@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ class Step:
 class Settings:
     """hidden, layers: of the LSTM. spread: initial weights are uniform up to it. learning_rate: Adam's. entropy: the
     weight of the policy's entropy. decay: of the moving baseline. epochs: over each batch. clip: of the ratio of new
-    and old probabilities (PPO), None: REINFORCE."""
+    and old probabilities (PPO), None: REINFORCE. squash: logits are kept within it by tanh; None: they are free."""
 
     hidden: int
     layers: int
@@ -43,6 +43,7 @@ class Settings:
     decay: float
     epochs: int = 1
     clip: float | None = None
+    squash: float | None = None
 
 
 def torch_module() -> Any:
@@ -135,6 +136,14 @@ class Controller:
             loss.backward()
             self._optimizer.step()
 
+    def state(self) -> dict[str, Any]:
+        """What it has learnt, for `load`."""
+        return {"modules": self._modules.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._modules.load_state_dict(state["modules"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
     def _gained(self, logs: torch.Tensor, before: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         clip = self._settings.clip
         if clip is None:
@@ -159,7 +168,8 @@ class _Reading:
             self._states[i] = cell(x, self._states[i])
             x = self._states[i][0]
         found: torch.Tensor = self._modules["heads"][self._controller._heads[key][0]](x)[0]
-        return found
+        squash = self._controller._settings.squash
+        return found if squash is None else squash * found.tanh()
 
     def take(self, key: str, index: int) -> None:
         offset = self._controller._offsets[self._controller._heads[key][0]]

@@ -20,8 +20,8 @@ class Evolution:
     With several objectives the fittest is the one of the best Pareto rank, the least crowded among equals.
     """
 
-    population: Count = 64
-    sample: Count = 16
+    population: Count = 30
+    sample: Count = 10
     crossover: Share = 0.0
 
     def ask(self, space: Space, objective: Objective, history: Sequence[Trial], rng: Random) -> Proposal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Kernel:
     def prior(cls, decisions: int) -> Kernel:
         return cls(_prior(decisions, _PRIOR_MEAN))
 
-    @property
+    @cached_property
     def weights(self) -> Floats:
         return np.exp(self.logs[:-2])
 
@@ -46,11 +47,11 @@ class Kernel:
 
     def features(self, codes: Codes, counts: Codes) -> Floats:
         """Candidates as vectors whose products are the weights of the decisions in which they agree."""
-        blocks = [
-            (codes[:, [i]] == np.arange(-1, count)) * np.sqrt(weight)
-            for i, (count, weight) in enumerate(zip(counts, self.weights, strict=True))
-        ]
-        return np.concatenate(blocks, axis=1)
+        widths = counts.astype(np.intp) + 1
+        ends = widths.cumsum()
+        found = np.zeros((len(codes), ends[-1]))
+        np.put_along_axis(found, codes + 1 + ends - widths, np.sqrt(self.weights)[None], axis=1)
+        return found
 
     def between(self, a: Floats, b: Floats) -> Floats:
         """Covariances of candidates that are given by their features."""
@@ -87,7 +88,7 @@ def _loss(logs: Floats, differ: Floats, values: Floats) -> tuple[float, Floats]:
     outer = inverse - np.outer(alpha, alpha)
     inner = outer * signal
     deviation = (logs - _prior(len(differ), _PRIOR_MEAN)) / _prior(len(differ), _PRIOR_DEVIATION)
-    loss = 0.5 * (values @ alpha + np.linalg.slogdet(covariance)[1] + deviation @ deviation)
+    loss = 0.5 * (values @ alpha + 2 * np.log(np.linalg.cholesky(covariance).diagonal()).sum() + deviation @ deviation)
     slope = np.empty_like(logs)
     slope[:-2] = -0.5 * kernel.weights * (differ @ inner.ravel())
     slope[-2] = 0.5 * kernel.noise * np.trace(outer)
