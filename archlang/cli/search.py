@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,16 @@ _WORDS = "archlang.search.words"
 PROGRESS = ("auto", "live", "lines", "json", "none")
 """live: a view that is drawn anew. lines: one now and then. json: the same as JSON. auto: live on a terminal, lines on
 one that cannot go back, nothing where stderr is no terminal."""
+
+
+_ADDRESS = re.compile(r"auto|local|(ray://)?[^\s/:]+:\d+|(ray://)?\[[0-9a-fA-F:]+\]:\d+")
+"""Of a Ray cluster."""
+
+
+def _address(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not _ADDRESS.fullmatch(text):
+        raise click.BadParameter(f"{text!r} is none of auto, local, HOST:PORT and ray://HOST:PORT")
+    return text
 
 
 class _Remembering(click.Command):
@@ -49,7 +61,17 @@ class _Remembering(click.Command):
     help="Where latency is measured; `host` is this machine.",
 )
 @click.option("--trials", type=click.IntRange(1), help="How many candidates; 100 where the file does not say.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Candidates at once.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Candidates at once; 1, or as many as the cluster has room for.",
+)
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    callback=_address,
+    help="Evaluate on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local, which starts one here.",
+)
 @click.option("--seed", type=click.IntRange(0))
 @click.option(
     "--strategy",
@@ -118,7 +140,7 @@ def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json
     if options["dry_run"]:
         show_preview(plan, as_json)
         return
-    with live(plan, options["progress"]) as progress, _study(plan, options["storage"]) as follow:
+    with live(plan, options["progress"]) as progress, _study(plan, options["storage"]) as follow, _own_output(plan):
 
         def show(now: Progress) -> None:
             progress(now)
@@ -130,6 +152,16 @@ def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json
     else:
         show_front(result)
     _ending(ctx, result)
+
+
+@contextmanager
+def _own_output(plan: Plan) -> Iterator[None]:
+    """Ray prints on stdout what it sees of lost machines, a screen for each; the run's events tell it in a line."""
+    if plan.cluster is None:
+        yield
+        return
+    with open(os.devnull, "w") as nothing, redirect_stdout(nothing):
+        yield
 
 
 @contextmanager
@@ -152,9 +184,10 @@ def _options(given: dict[str, Any], called: str) -> Options:
 
     settings = {name: given[name] for name in ("epochs", "batch_size", "lr")}
     recipe = Recipe(**settings, device=given["accelerator"]).with_text(given["settings"])
-    passed = ("evaluator", "data", "device", "trials", "seed", "strategy", "workers", "folder", "resume", "threads")
+    passed = ("evaluator", "data", "device", "trials", "seed", "strategy", "folder", "resume", "threads", "cluster")
     kept = {name: given[name] for name in (*passed, "latency_table")}
-    return Options(**kept, timeout_secs=given["timeout"], recipe=recipe, command=called)
+    workers = given["workers"] or (1 if given["cluster"] is None else 0)
+    return Options(**kept, workers=workers, timeout_secs=given["timeout"], recipe=recipe, command=called)
 
 
 def _command(ctx: click.Context) -> str:

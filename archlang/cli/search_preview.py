@@ -60,7 +60,7 @@ def _lines(plan: Plan, found: Preview) -> list[tuple[str, str]]:
         ("", f"{found.fitting} of {found.drawn} random candidates keep to what a network alone tells"),
         ("strategy", repr(plan.strategy)),
         ("evaluator", ", ".join([plan.evaluator.name, *settings])),
-        ("trials", f"{plan.trials}, seed {plan.seed}, {plan.workers} at once"),
+        ("trials", f"{plan.trials}, seed {plan.seed}, {plan.workers or 'as many as the cluster has room for'} at once"),
         ("time", _time(plan, found)),
         ("run", str(plan.folder)),
     ]

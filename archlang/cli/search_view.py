@@ -28,6 +28,8 @@ _KILO = ("peak_memory", "flash")
 
 
 _LINE_SECS = 10.0
+_ORIGIN = 100
+"""Characters of a story in a table."""
 
 
 @contextmanager
@@ -170,7 +172,8 @@ def _cell(name: str, value: float) -> float:
 
 
 def _origin(trial: Trial) -> str:
-    return trial.origin if trial.parent is None else f"{trial.parent}: {trial.origin}"
+    text = trial.origin if trial.parent is None else f"{trial.parent}: {trial.origin}"
+    return text if len(text) <= _ORIGIN else f"{text[: _ORIGIN - 1]}…"
 
 
 def show_front(result: SearchResult) -> None:

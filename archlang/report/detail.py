@@ -14,7 +14,8 @@ from archlang.draw.model import Box
 from archlang.errors import ArchError, OutsideError
 from archlang.ir.graph import Graph
 from archlang.report.run import Run
-from archlang.search.trial import Space, Status, Trial
+from archlang.search.program_space import ProgramSpace
+from archlang.search.trial import Picks, Space, Status, Trial
 from archlang.search.winners import ancestry
 
 MOST = 300
@@ -30,8 +31,9 @@ _FAILED = 20
 """Candidates that failed, among those with a source."""
 
 Detail = dict[str, Any]
-"""source: the .arch text. diff: lines of a unified diff from the parent's, None without a parent. layers: rows of name,
-op, output, count, parameters, MACs. drawing: an <svg> element. Absent is what there is none of."""
+"""source: the .arch text. diff: lines of a unified diff from the parent's, or from the
+program that is mutated; absent where every decision was drawn. layers: rows of name, op, output, count, parameters,
+MACs. drawing: an <svg> element. Absent is what there is none of."""
 
 
 def details(run: Run) -> dict[str, Detail]:
@@ -75,7 +77,9 @@ def _detail(run: Run, space: Space, trial: Trial, drawn: bool) -> Detail:
     detail: Detail = {"source": source, "layers": list(_layers(graph))}
     parent = run.by_id.get(trial.parent or 0)
     if parent is not None:
-        detail["diff"] = _diff(space, parent, trial)
+        detail["diff"] = _diff(space, parent.picks, f"trial {parent.id}", trial)
+    elif isinstance(space, ProgramSpace):
+        detail["diff"] = _diff(space, {"program": space.base}, "as it was written", trial)
     if drawn and (drawing := _drawing(graph)):
         detail["drawing"] = drawing
     return detail
@@ -95,14 +99,14 @@ def _layers(graph: Graph) -> Iterator[list[Any]]:
         yield [line.name, line.op, line.output, line.n, line.cost.params, line.cost.macs]
 
 
-def _diff(space: Space, parent: Trial, trial: Trial) -> list[str]:
-    """Under one name, so that only what matters differs."""
+def _diff(space: Space, picks: Picks, title: str, trial: Trial) -> list[str]:
+    """From the picks that it was made of. Under one name, so that only what matters differs."""
     try:
-        before = space.source(parent.picks, space.name, []).splitlines()
+        before = space.source(picks, space.name, []).splitlines()
     except ArchError:
         return []
     after = space.source(trial.picks, space.name, []).splitlines()
-    return list(unified_diff(before, after, f"trial {parent.id}", f"trial {trial.id}", lineterm=""))
+    return list(unified_diff(before, after, title, f"trial {trial.id}", lineterm=""))
 
 
 def _drawing(graph: Graph) -> str:

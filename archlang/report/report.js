@@ -369,7 +369,8 @@
     const host = find("parallel-chart"), HEIGHT = 330, TOP = 92, LOW = HEIGHT - 16;
     const shown = rows.filter(whole);
     const decided = data.decisions.filter(each => new Set(shown.map(i => each.picks[i])).size > 1);
-    const measured = [...new Set([...goals, ...data.require.map(([metric]) => metric)])].filter(name => name in columns);
+    const measured = decided.length ? [...new Set([...goals, ...data.require.map(([metric]) => metric)])].filter(name => name in columns) : metrics;
+    if (!decided.length) find("parallel").querySelector("h2").textContent = "Metrics side by side";
     const colour = select("parallel-colour", goals, goals[0], () => draw());
     let rails = [], canvas = null, over = null;
 
@@ -390,7 +391,7 @@
     function build() {
       if (!shown.length) return empty(host, "nothing to show yet");
       rails = [...decided.map(railOf), ...measured.map(railOfMetric)];
-      const gap = Math.max(58, Math.min(150, (host.parentNode.clientWidth - 110) / Math.max(1, rails.length - 1))), width = Math.max(host.parentNode.clientWidth, gap * (rails.length - 1) + 130);
+      const gap = Math.max(58, Math.min(decided.length ? 150 : 220, (host.parentNode.clientWidth - 110) / Math.max(1, rails.length - 1))), width = Math.max(host.parentNode.clientWidth, gap * (rails.length - 1) + 130);
       rails.forEach((rail, k) => { rail.x = 40 + k * gap; });
       canvas = node("canvas", { "aria-hidden": "true" });
       const ratio = devicePixelRatio || 1;

@@ -53,7 +53,7 @@ def _opened(storage: str) -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise missing_extra("optuna", "a study") from error
+        raise missing_extra("a study", "optuna") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.storages.get_storage(storage)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Plan:
     """A search to be run in `folder`.
 
     objective: in metrics that the evaluator gives. timeout_secs: for one candidate, where it has its own process.
+    cluster: the address of a Ray cluster. workers: candidates at once; 0 for as many as the cluster has room for.
     command: the search as it was called, for the winners' headers. bundle: the files that the search was read from.
     """
 
@@ -45,6 +47,7 @@ class Plan:
     trials: int = 100
     seed: int = 0
     workers: int = 1
+    cluster: str | None = None
     timeout_secs: float = 900.0
     command: str = "archlang search"
     device: str = ""
@@ -125,6 +128,23 @@ def run(plan: Plan, resume: bool = False, progress: Callable[[Progress], None] =
     """
     database = plan.folder / DATABASE
     _check_folder(plan.folder, database, resume)
+    with _joined(plan) as workers:
+        return _run(replace(plan, workers=workers), database, resume, progress)
+
+
+@contextmanager
+def _joined(plan: Plan) -> Iterator[int]:
+    """While the plan's cluster is joined, if there is one: how many candidates are evaluated at once."""
+    if plan.cluster is None:
+        yield plan.workers
+        return
+    from archlang.search.cluster import joined
+
+    with joined(plan.cluster, plan.evaluator, plan.workers) as workers:
+        yield workers
+
+
+def _run(plan: Plan, database: Path, resume: bool, progress: Callable[[Progress], None]) -> SearchResult:
     plan.folder.mkdir(parents=True, exist_ok=True)
     with only_one(plan.folder / ".lock") as alone:
         if not alone:
@@ -216,7 +236,7 @@ class _Search:
 
     def _pool(self) -> Pool:
         plan = self.plan
-        return pools.make(plan.evaluator, plan.objective, plan.workers, plan.timeout_secs, plan.folder / "workers.log")
+        return pools.make(plan.evaluator, plan.objective, plan.workers, plan.timeout_secs, plan.folder, plan.cluster)
 
     def _restore(self) -> None:
         """Take over what an earlier session has written down."""
@@ -243,16 +263,17 @@ class _Search:
 
     def _loop(self, pool: Pool) -> None:
         waiting = self._running()
-        busy = 0
+        busy: set[int] = set()
         while True:
-            while busy < pool.capacity and (candidate := self._again(waiting) or self._next()) is not None:
+            while len(busy) < pool.capacity and (candidate := self._again(waiting) or self._next()) is not None:
                 pool.submit(candidate)
-                busy += 1
+                busy.add(candidate.trial)
             if not busy:
                 return
             for finished in pool.wait():
-                busy -= 1
-                self._record(finished)
+                if finished.trial in busy:  # what comes twice is stored once
+                    busy.remove(finished.trial)
+                    self._record(finished)
 
     def _again(self, waiting: list[Trial]) -> Candidate | None:
         """A candidate that was being evaluated when the run was killed."""

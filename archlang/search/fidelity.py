@@ -35,8 +35,13 @@ def reduced(graph: Graph, recipe: Recipe, fidelity: float, reduce: Reduce) -> tu
     if fidelity == 1:
         return graph, recipe
     if reduce == "epochs":
-        return graph, replace(recipe, epochs=max(1, round(fidelity * recipe.epochs)))
+        return graph, replace(recipe, epochs=epochs_at(fidelity, recipe.epochs))
     return (at_resolution if reduce == "resolution" else with_channels)(graph, fidelity), recipe
+
+
+def epochs_at(fidelity: float, epochs: int) -> int:
+    """So much of the epochs; one at least."""
+    return max(1, round(fidelity * epochs))
 
 
 # smaller images

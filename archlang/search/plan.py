@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from archlang.device.predict import table
 from archlang.errors import fail
 from archlang.search import evaluators, strategies
 from archlang.search.driver import DATABASE, Plan
-from archlang.search.evaluators import CostEvaluator, Setting
+from archlang.search.evaluators import CostEvaluator, Evaluator, Setting, TrainEvaluator
+from archlang.search.fidelity import epochs_at
 from archlang.search.objective import Constraint, Objective, restricted
 from archlang.search.space import SearchSpec, Space
 from archlang.search.strategies import Strategy
@@ -25,7 +28,8 @@ class Options:
 
     strategy: a name, or a name with arguments, `evolution(population=20)`. folder: the run's; without one it is
     runs/NAME, or a numbered neighbour where that is taken. evaluator: a name, one with arguments, `train(runs=50)`, or
-    `module:function`. latency_table: a file or a device, by which latency is predicted instead of measured.
+    `module:function`. latency_table: a file or a device, by which latency is predicted instead of measured. workers:
+    candidates at once; 0 where they are as many as the cluster has room for. cluster: its address.
     """
 
     evaluator: str = "train"
@@ -35,6 +39,7 @@ class Options:
     seed: int | None = None
     strategy: str | None = None
     workers: int = 1
+    cluster: str | None = None
     folder: Path | None = None
     resume: bool = False
     threads: int = 1
@@ -67,13 +72,27 @@ def plan_of(spec: SearchSpec, options: Options) -> tuple[Plan, list[str]]:
         folder=folder,
         trials=trials,
         seed=seed,
-        workers=_count("workers", options.workers, 1, 1),
+        workers=_count("workers", options.workers, 1, 1 if options.cluster is None else 0),
+        cluster=options.cluster,
         timeout_secs=options.timeout_secs,
         command=options.command,
         device=(options.latency_table or _device(spec, options)) if "latency" in evaluator.metrics else "",
         bundle=spec.bundle,
     )
-    return plan, notes
+    return plan, [*notes, *_fidelities(strategy, evaluator)]
+
+
+def _fidelities(strategy: Strategy, evaluator: Evaluator) -> list[str]:
+    """A note where a lower fidelity saves nothing, since there is no smaller number of epochs."""
+    asked: Sequence[float] = getattr(strategy, "fidelities", ())
+    if not isinstance(evaluator, TrainEvaluator) or evaluator.reduce != "epochs":
+        return []
+    epochs = evaluator.recipe.epochs
+    enough = next(each for each in count(epochs) if len({epochs_at(share, each) for share in asked}) == len(asked))
+    if enough == epochs:
+        return []
+    few = f"of {epochs} epochs there are not {len(asked)} different fidelities"
+    return [f"{few}: give --epochs {enough}, or reduce=resolution"]
 
 
 def _method(spec: SearchSpec, override: str | None) -> tuple[str, dict[str, Any]]:
@@ -110,6 +129,7 @@ def _setting(spec: SearchSpec, options: Options, folder: Path, mentioned: tuple[
         recipe=options.recipe,
         mentioned=mentioned,
         space=spec.space,
+        elsewhere=options.cluster is not None,
     )
 
 

@@ -234,8 +234,22 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def make(evaluator: Evaluator, objective: Objective, workers: int, timeout_secs: float, log: Path) -> Pool:
-    """Processes where the evaluator wants them, or several candidates are to be evaluated at once."""
+def make(
+    evaluator: Evaluator,
+    objective: Objective,
+    workers: int,
+    timeout_secs: float,
+    folder: Path,
+    cluster: str | None = None,
+) -> Pool:
+    """The cluster's machines where one is named; processes where the evaluator wants them, or several candidates are
+    to be evaluated at once. What takes less time than the way to another process is done here. folder: the run's."""
+    if getattr(evaluator, "instant", False):
+        return Inline(evaluator, objective)
+    if cluster is not None:
+        from archlang.search.cluster import Cluster
+
+        return Cluster(cluster, evaluator, objective, workers, timeout_secs, folder)
     if workers > 1 or evaluator.isolated:
-        return Workers(evaluator, objective, workers, timeout_secs, log)
+        return Workers(evaluator, objective, workers, timeout_secs, folder / "workers.log")
     return Inline(evaluator, objective)

@@ -36,7 +36,7 @@ class Preview:
 
     def seconds(self, plan: Plan) -> float | None:
         """That the whole search may take."""
-        return None if self.seconds_each is None else self.seconds_each * plan.trials / plan.workers
+        return None if self.seconds_each is None else self.seconds_each * plan.trials / (plan.workers or 1)
 
 
 def preview(plan: Plan) -> Preview:

@@ -35,6 +35,14 @@ COINS = 8
 """Ways to cross two programs that are tried before one of them is mutated instead."""
 
 
+class Mutated(dict[str, Any]):
+    """Picks of a sample. stories: of the mutations that made it, a line each."""
+
+    def __init__(self, picks: Picks, stories: Sequence[str]) -> None:
+        super().__init__(picks)
+        self.stories = tuple(stories)
+
+
 class ProgramSpace:
     """The programs that mutations make of a net without choices. Picks are `{"program": TEXT}`.
 
@@ -76,9 +84,11 @@ class ProgramSpace:
     def sample(self, rng: Random) -> Picks:
         """The base after a few mutations. Raises ArchError E1232 where it has no place for any."""
         picks: Picks = {"program": self.base}
+        stories = []
         for _ in range(rng.randint(1, MOST_MUTATIONS)):
-            picks, _ = self.mutate(picks, rng)
-        return picks
+            picks, story = self.mutate(picks, rng)
+            stories.append(story)
+        return Mutated(picks, stories)
 
     def mutate(self, picks: Picks, rng: Random) -> tuple[Picks, str]:
         """The program after one mutation, and the line that says which."""

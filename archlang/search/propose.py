@@ -110,7 +110,7 @@ class Proposer:
             picks,
             digest,
             proposal.parent,
-            proposal.story,
+            _story(proposal),
             passed_over=dict(passed_over),
             fidelity=proposal.fidelity,
         )
@@ -121,3 +121,9 @@ class Proposer:
         """A trial that has failed before it began."""
         trial = self._trial(id, picks, None, proposal, passed_over)
         return Proposed(replace(trial, status=Status.FAILED, reason=error.diagnostics[0].message), None)
+
+
+def _story(proposal: Proposal) -> str:
+    """What the strategy did, and what the space did to draw it, where it tells."""
+    stories: Sequence[str] = getattr(proposal.picks, "stories", ())
+    return "; ".join([proposal.story, *stories])

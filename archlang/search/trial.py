@@ -135,7 +135,7 @@ class Candidate:
         """As it is sent to another process. Scopes hold values of the language that cannot be pickled; only the
         numbers matter there."""
         graph = Graph(self.graph.name, self.graph.nodes, self.graph.outputs)
-        return Candidate(self.trial, graph, self.static, self.fidelity, self.parent)
+        return Candidate(self.trial, graph, self.static, self.fidelity, self.parent, picks=dict(self.picks))
 
 
 class Status(StrEnum):

@@ -41,7 +41,8 @@ class Winners:
             " | ".join(described(trial.metrics, self.device)),
         ]
         chain = ancestry(self.trials, trial)[::-1]
-        return lines if len(chain) < 2 else [*lines, "how it came about:", *self._story(chain)]
+        told = len(chain) > 1 or trial.origin != SAMPLED
+        return lines if not told else [*lines, "how it came about:", *self._story(chain)]
 
     def _story(self, chain: Sequence[Trial]) -> Iterator[str]:
         """A line for every step; of a long way the beginning and the end."""
@@ -56,6 +57,9 @@ class Winners:
 
 
 _MOST_STEPS = 20
+
+SAMPLED = "sampled"
+"""The origin of a candidate of which there is nothing to tell: every decision was drawn."""
 
 
 def ancestry(trials: Mapping[int, Trial], trial: Trial) -> list[Trial]:

@@ -15,7 +15,10 @@ from archlang.errors import OutsideError
 from tests.e2e.program import Done, process
 from tests.e2e.program import archlang as run
 
-GROUPS = {"weights": ("import", "show", "check", "diff")}
+GROUPS = {
+    "weights": ("import", "show", "check", "diff"),
+    "supernet": ("source", "train", "cut", "predictor", "info"),
+}
 """Commands that only hold others."""
 
 

@@ -7,12 +7,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from archlang.errors import OutsideError, fail
 from archlang.search.driver import Plan, run
 from archlang.search.evaluators import Evaluate
+from archlang.search.evaluators.protocol import Stage
 from archlang.search.objective import STATIC, Constraint, Objective
 from archlang.search.strategies import make
 from archlang.search.trial import Candidate, Metrics
@@ -28,7 +30,7 @@ class TracingEvaluator:
 
     name = "tracing"
     isolated = False
-    metrics = STATIC
+    metrics: ClassVar[tuple[str, ...]] = STATIC
 
     def identity(self) -> dict[str, object]:
         return {"name": self.name}
@@ -48,6 +50,33 @@ class IsolatedEvaluator(TracingEvaluator):
     """The same in processes of their own."""
 
     isolated = True
+
+
+@dataclass(frozen=True)
+class LocatedEvaluator(TracingEvaluator):
+    """Each line tells where: the process that looks after the worker, and Ray's own on that machine. A stage of another
+    evaluator on a cluster: first what takes the device, then the rest."""
+
+    device: str = ""
+    part: str = "whole"
+
+    isolated = True
+    metrics: ClassVar[tuple[str, ...]] = (*STATIC, "latency", "accuracy")
+
+    def stages(self) -> tuple[Stage, ...]:
+        if not self.device:
+            return (Stage(self),)
+        return (Stage(replace(self, part="measure"), self.device), Stage(replace(self, part="train")))
+
+    def _evaluate(self, candidate: Candidate) -> Iterator[Metrics]:
+        with open(self.trace, "a") as file:
+            file.write(f"{candidate.trial} {os.getppid()} {os.environ.get('RAY_RAYLET_PID')} {self.part}\n")
+        time.sleep(self.secs)
+        yield candidate.static
+        if self.part != "train":
+            yield {"latency": candidate.static["macs"] / 1000}
+        if self.part != "measure":
+            yield {"accuracy": 1 / candidate.static["params"]}
 
 
 @dataclass(frozen=True)
@@ -105,9 +134,7 @@ def main() -> None:
     folder, trials, workers, secs = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     folder.mkdir(exist_ok=True)
     plan = plan_of(folder, trials, workers, secs, "--isolated" in sys.argv)
+    if "--cluster" in sys.argv:
+        plan = replace(plan, cluster=sys.argv[sys.argv.index("--cluster") + 1])
     result = run(plan, resume="--resume" in sys.argv)
     print("interrupted" if result.interrupted else "finished", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -51,7 +51,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(folder: Path, *options: str, workers: int = 1, secs: float = 0.01) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.unit.fake_evaluators", str(folder), str(TRIALS), str(workers), str(secs)]
+    program = "from tests.unit.fake_evaluators import main; main()"  # what is of __main__ cannot go to every process
+    command = [sys.executable, "-c", program, str(folder), str(TRIALS), str(workers), str(secs)]
     again = ["--resume"] if (folder / DATABASE).exists() else []
     return subprocess.Popen([*command, *again, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 

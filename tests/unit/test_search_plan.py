@@ -74,6 +74,14 @@ def test_the_cost_evaluator_says_what_stands_for_what(spec: SearchSpec) -> None:
     assert len(notes) == 2
 
 
+def test_fidelities_that_are_the_same_are_told(spec: SearchSpec) -> None:
+    asha = Options(strategy="asha(reduction=3, rungs=3)", recipe=Recipe(epochs=3))
+    told = "of 3 epochs there are not 3 different fidelities: give --epochs 5, or reduce=resolution"
+    assert plan_of(spec, asha)[1] == [told]
+    for options in (replace(asha, recipe=Recipe(epochs=5)), replace(asha, evaluator="train(reduce=channels)")):
+        assert plan_of(spec, options)[1] == []
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [

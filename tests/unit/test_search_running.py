@@ -14,6 +14,7 @@ import archlang as library
 from archlang.cli.search_view import live, scatter
 from archlang.errors import ArchError, OutsideError
 from archlang.report import read
+from archlang.report.detail import details
 from archlang.search.driver import Plan, Progress, run
 from archlang.search.objective import Objective
 from archlang.search.plan import Options, plan_of
@@ -100,6 +101,27 @@ def test_the_lineage_holds_the_front_and_all_that_it_came_from(plan: Plan) -> No
     assert [int(row["trial"]) for row in rows] == [step["trial"] for step in steps] == sorted(numbers)
     assert [float(row["macs"]) for row in rows] == [step["metrics"]["macs"] for step in steps]
     assert {int(row["trial"]) for row in rows if row["front"] == "yes"} == front
+
+
+def test_a_program_that_was_drawn_tells_the_mutations_that_made_it(tmp_path: Path) -> None:
+    text = "net Plain(classes=4):\n  input 3x8x8\n  conv(8, 3) -> relu\n  conv(8, 3)\n  gap -> linear(classes)\n"
+    (tmp_path / "p.arch").write_text(f"{text}\nsearch s over Plain:\n  mutations [kernel, width]\n  maximize macs\n")
+    spec = load_search(str(tmp_path / "p.arch"), {})
+    plan, _ = plan_of(spec, Options(evaluator="cost", strategy="random", folder=tmp_path / "run", trials=8))
+    run(plan)
+    found = read(plan.folder)
+    shown = details(found)
+    for trial in found.trials:
+        first, *stories = trial.origin.split("; ")
+        assert first == "sampled"
+        assert stories
+        assert all(story.split(": ")[1].split()[0] in ("kernel", "width") for story in stories), stories
+        diff = shown[str(trial.id)]["diff"]
+        assert diff[0].startswith("--- as it was written")
+        assert {line[1:] for line in diff[3:] if line[0] == "-"} <= set(text.splitlines())
+    (winner,) = found.front
+    header = (plan.folder / "front" / f"Plain_{winner.id:03d}.arch").read_text()
+    assert f"#   trial {winner.id}: {winner.origin}   (" in header
 
 
 # Before.

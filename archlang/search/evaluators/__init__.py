@@ -12,9 +12,11 @@ from archlang import arguments
 from archlang.errors import fail, nearest
 from archlang.search.evaluators.cost import CostEvaluator
 from archlang.search.evaluators.function import FunctionEvaluator
+from archlang.search.evaluators.predictor import PredictorEvaluator
 from archlang.search.evaluators.protocol import Evaluate, Evaluator
 from archlang.search.evaluators.proxies import ProxyEvaluator
 from archlang.search.evaluators.setting import Setting
+from archlang.search.evaluators.supernet import SupernetEvaluator
 from archlang.search.evaluators.table import TableEvaluator
 from archlang.search.evaluators.train import TrainEvaluator
 
@@ -26,6 +28,8 @@ EVALUATORS: dict[str, Maker] = {
     "cost": CostEvaluator.of,
     "proxy": ProxyEvaluator.of,
     "table": TableEvaluator.of,
+    "supernet": SupernetEvaluator.of,
+    "predictor": PredictorEvaluator.of,
 }
 """The evaluators by name. An entry point names a maker, too."""
 
@@ -80,8 +84,10 @@ __all__ = [
     "Evaluate",
     "Evaluator",
     "FunctionEvaluator",
+    "PredictorEvaluator",
     "ProxyEvaluator",
     "Setting",
+    "SupernetEvaluator",
     "TableEvaluator",
     "TrainEvaluator",
     "make",

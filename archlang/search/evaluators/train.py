@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from archlang.device.measure import bench
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.search.evaluators.latency import predictor
-from archlang.search.evaluators.protocol import Evaluate
+from archlang.search.evaluators.protocol import Evaluate, Stage
 from archlang.search.evaluators.setting import Setting
 from archlang.search.fidelity import Reduce, reduced
 from archlang.search.objective import STATIC
@@ -32,7 +33,7 @@ CALIBRATION_IMAGES = 128
 MEASURE_SECS = 120.0
 """After which a measurement has hung."""
 
-_NEUTRAL = ("folder", "train_threads", "trusted", "keep")
+_NEUTRAL = ("folder", "train_threads", "trusted", "keep", "shared", "part")
 """Settings that do not change what a candidate is worth."""
 
 
@@ -46,7 +47,8 @@ class TrainEvaluator:
     PyTorch's, of each process; small networks gain little from more than one, several workers gain more.
     table: a latency table, by which latency is predicted instead of measured. int8: whether `accuracy_int8` is wanted.
     reduce: what a candidate of a lower fidelity has less of; latency and size are those of the whole network always.
-    inherit: a child starts from its parent's weights. keep: whether the trained weights are kept.
+    inherit: a child starts from its parent's weights. keep: whether the trained weights are kept. shared: where the
+    processes agree on being quiet, if it is not the folder. part: of the evaluation, which is done.
     """
 
     data: str
@@ -63,6 +65,8 @@ class TrainEvaluator:
     reduce: Reduce = "epochs"
     inherit: bool = False
     keep: bool = True
+    shared: Path | None = None
+    part: Literal["whole", "measure", "train"] = "whole"
 
     name = "train"
     isolated = True
@@ -87,7 +91,7 @@ class TrainEvaluator:
         if inherit and not keep:
             raise fail("E1202", "the evaluator `train` cannot inherit weights that are not kept", help="keep=true")
         check_recipe(setting.recipe)
-        if setting.latency_table is None:
+        if setting.latency_table is None and not setting.elsewhere:
             transport.get(setting.device)
         return cls(
             setting.data,
@@ -117,6 +121,19 @@ class TrainEvaluator:
     def prepare(self) -> Evaluate:
         return _Session(self).evaluate
 
+    def stages(self) -> tuple[Stage, ...]:
+        """Measuring, which needs the device, and training, which does not: the device is free for others meanwhile."""
+        gpus = 1 if self.recipe.device == "cuda" else 0
+        training = Stage(self, "", self.train_threads, gpus, self.inherit)
+        if self.table is not None or self.device == transport.HOST:
+            return (training,)
+        measuring = Stage(replace(self, part="measure"), self.device)
+        return (measuring, replace(training, evaluator=replace(self, part="train")))
+
+    def placed(self, folder: Path, shared: Path) -> TrainEvaluator:
+        """With its files in `folder`, on a machine whose evaluations agree by those in `shared`."""
+        return replace(self, folder=folder, shared=shared)
+
 
 class _Session:
     """One worker's data, fitted to the input shapes that came up."""
@@ -126,8 +143,8 @@ class _Session:
 
         torch.set_num_threads(settings.train_threads)
         self.settings = settings
-        self.quiet = Quiet(settings.folder)
-        self.latency = _latency(settings, self.quiet)
+        self.quiet = Quiet(settings.shared or settings.folder)
+        self.latency = None if settings.part == "train" else latency_of(settings, self.quiet)
         self.data = load_data(settings.data, trusted=settings.trusted).held_out()
         self.kept = TrainedWeights(settings.folder / "weights") if settings.keep else None
         self._fitted: dict[tuple[int, ...], Dataset] = {}
@@ -138,11 +155,16 @@ class _Session:
         check_classifier(graph)
         data = self._fit(graph)
         check_fit(graph, data)
-        calibration = data.x_train[:CALIBRATION_IMAGES]
-        model = int8_model(graph, weights.initial(graph, self.settings.recipe.seed), calibration)
+        if self.latency is not None:
+            yield from self._measured(self.latency, graph, data)
+        if self.settings.part != "measure":
+            yield from self._trained(candidate)
+
+    def _measured(self, latency: Latency, graph: Graph, data: Dataset) -> Iterator[Metrics]:
+        values = weights.initial(graph, self.settings.recipe.seed)
+        model = int8_model(graph, values, data.x_train[:CALIBRATION_IMAGES])
         yield {"flash": len(model)}
-        yield {"latency": self.latency(graph, model)}
-        yield from self._trained(candidate)
+        yield {"latency": latency(graph, model)}
 
     def _trained(self, candidate: Candidate) -> Iterator[Metrics]:
         graph, recipe = reduced(candidate.graph, self.settings.recipe, candidate.fidelity, self.settings.reduce)
@@ -177,7 +199,7 @@ Latency = Callable[[Graph, bytes], float]
 """A network and its int8 model -> milliseconds."""
 
 
-def _latency(settings: TrainEvaluator, quiet: Quiet) -> Latency:
+def latency_of(settings: TrainEvaluator, quiet: Quiet) -> Latency:
     if settings.table is not None:
         predict = predictor(settings.table)
         return lambda graph, model: predict(graph)
