@@ -104,12 +104,12 @@ def stratified(labels: Labels, share: float, seed: int) -> tuple[NDArray[np.int6
 def resized(x: Images, height: int, width: int) -> Images:
     """Images resized along both axes with a triangle filter at half-pixel centres: bilinear interpolation when they
     grow, and the same with antialiasing when they shrink (Pillow's and PyTorch's `antialias=True`)."""
-    rows, columns = _filter(x.shape[2], height), _filter(x.shape[3], width)
+    rows, columns = resize_matrix(x.shape[2], height), resize_matrix(x.shape[3], width)
     out: Images = np.matmul(np.matmul(rows, x), columns.T)
     return out
 
 
-def _filter(size: int, wanted: int) -> Images:
+def resize_matrix(size: int, wanted: int) -> Images:
     """The matrix (wanted, size) that resizes one axis."""
     scale = size / wanted
     reach = max(scale, 1.0)

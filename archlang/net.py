@@ -183,16 +183,18 @@ class Net:
         verify: bool = True,
         io: str | None = None,
         quantization: Options | None = None,
+        runtime: str | None = None,
     ) -> Verdict | None:
         """Write a TFLite model, whole or not at all.
 
         calibration: inputs (N, C, H, W), or inputs by name, for `int8` and `int16x8`; quantization: what becomes of
-        them. io: `float`, so that quantized models take and give
-        floats; their own integers if None.
+        them. io: `float`, so that quantized models take and give floats; their own integers if None. runtime: where it
+        has to run, `litert`, `tflite-2.14` or `tflite-micro`; LiteRT if None.
         verify: whether to run the file and compare it with the network before it gets its name; what that found is
         returned, and what the user should know of it is a warning. Raises ArchError where the file is wrong.
         """
         options = {"quantize": quantize, "calibration": _array(calibration), "seed": seed, "io": io}
+        options["runtime"] = runtime
         options["quantization"] = quantization or Options()
         return self._written("tflite", Path(path), weights, verify, options)
 

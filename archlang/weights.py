@@ -47,7 +47,12 @@ def initial(graph: Graph, seed: int = 0, most: int = MAX_BYTES) -> dict[str, Arr
     ArchError where they take more than `most` bytes."""
     params = possible(graph, most)
     if is_transformer(graph):
-        params = {name: replace(p, init=_TRANSFORMERS.get(p.init, p.init)) for name, p in params.items()}
+        params = transformer(params)
+    return fresh(params, seed)
+
+
+def fresh(params: Mapping[str, Param], seed: int) -> dict[str, Array]:
+    """Arrays as these parameters say that they start."""
     return {name: _initial(param, _generator(seed, name)) for name, param in params.items()}
 
 
@@ -56,6 +61,11 @@ def is_transformer(graph: Graph) -> bool:
     (arXiv:2201.03545) do; their weights start as normal numbers of deviation 0.02."""
     ops = {node.op.name for node, _ in graph.modules()}
     return "layernorm" in ops and "bn" not in ops
+
+
+def transformer(params: Mapping[str, Param]) -> dict[str, Param]:
+    """The parameters of a transformer as these start."""
+    return {name: replace(param, init=_TRANSFORMERS.get(param.init, param.init)) for name, param in params.items()}
 
 
 _TRANSFORMERS = {"he": "normal", "linear": "normal"}

@@ -257,9 +257,10 @@ class Body(Steps):
                 yield from self._branches(chosen) if chosen else ()
             elif isinstance(stmt, tree.For):
                 assert isinstance(self.scope, Scope)
-                for value in self.iterate(stmt.iterable):
+                for i, value in enumerate(self.iterate(stmt.iterable)):
                     self.bind_names(stmt.names, value, self.scope, stmt.iterable.span)
-                    yield from self._branches(stmt.suite)
+                    with self.turn(i):
+                        yield from self._branches(stmt.suite)
             else:
                 self.stmt(stmt)
                 if isinstance(stmt, tree.Flow | tree.Group | tree.Table):
@@ -384,7 +385,8 @@ class Body(Steps):
             for name, (_, cell) in cells.items()
             if name in takes and not isinstance(cell, tree.Blank)
         }
-        return Applied(unit.callee, unit.args, tuple({**dict(unit.kwargs), **given}.items()), row.span)
+        kwargs = tuple({**dict(unit.kwargs), **given}.items())
+        return Applied(unit.callee, unit.args, kwargs, row.span, taken=unit.taken)
 
     def _cell(self, cells: Cells, name: str, i: int) -> Value:
         column, cell = cells[name]

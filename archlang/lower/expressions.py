@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -208,10 +208,11 @@ class Expressions:
 
     def _comprehension(self, node: tree.Comprehension) -> Value:
         found = []
-        for value in self.iterate(node.iterable):
+        for i, value in enumerate(self.iterate(node.iterable)):
             scope = Scope({}, self.scope)
             self.bind_names(node.names, value, scope, node.iterable.span)
-            found.append(self.eval_in(node.item, scope))
+            with self.turn(i):
+                found.append(self.eval_in(node.item, scope))
         return self.weighed(tuple(found), found, node.span)
 
     def weighed(self, value: Value, parts: Iterable[Value], span: Span) -> Value:
@@ -224,6 +225,10 @@ class Expressions:
         if not isinstance(values, tuple):
             raise fail("E0208", f"expected a list, but this is {kind_of(values)}", node.span)
         return values
+
+    def turn(self, index: int) -> AbstractContextManager[None]:
+        """Around the `index`-th of several steps that may be written at one place."""
+        return nullcontext()
 
     def bind_names(self, names: Sequence[tree.Name], value: Value, scope: Scope, span: Span) -> None:
         if len(names) == 1:
@@ -504,7 +509,7 @@ class Expressions:
         span = node.span
         if isinstance(function, Applied):
             merged = {**dict(function.kwargs), **keywords}
-            step = Applied(function.callee, (*function.args, *args), tuple(merged.items()), span)
+            step = Applied(function.callee, (*function.args, *args), tuple(merged.items()), span, taken=function.taken)
         elif isinstance(function, Builtin | Block | NetValue):
             step = Applied(function, args, tuple(keywords.items()), span)
         else:
@@ -584,7 +589,10 @@ class Expressions:
         values = () if items is node.items else tuple(items)
         decision = Decision(key, len(items), label, node, span, values)
         index = self.session.decide(decision, per_repeat and bool(self.repeat))
-        item = items[index]
+        return self.chosen(decision, index, items[index])
+
+    def chosen(self, decision: Decision, index: int, item: Any) -> Value:
+        """The value of the alternative that a decision takes: an expression, or the value itself."""
         return self.eval(item) if isinstance(item, tree.Expr) else item
 
     def _alternatives(self, node: tree.Choice) -> Sequence[Any]:

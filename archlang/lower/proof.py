@@ -93,7 +93,7 @@ def _no_scope() -> GraphScope:
     raise AssertionError("a proof makes no scopes")
 
 
-class _ProofBody(Body):
+class ProofBody(Body):
     """A body that follows every way and keeps types only.
 
     live: names that may be read again before the current statement ends; after: when it has ended.
@@ -182,7 +182,7 @@ class _ProofBody(Body):
 
     def _recovering(self, stmt: tree.Stmt) -> None:
         """Elaborate a statement. After an error what it would have made is unknown."""
-        if self.session.follow(lambda: super(_ProofBody, self).stmt(stmt)):
+        if self.session.follow(lambda: super(ProofBody, self).stmt(stmt)):
             return
         assert isinstance(self.own, Scope)
         if not isinstance(stmt, tree.Assign | tree.Default | tree.Aux):
@@ -261,7 +261,7 @@ class _ProofBody(Body):
         if value is UNKNOWN:
             raise DeadEnd
         if self.open and isinstance(node, tree.Pipe):
-            return self.piece(lambda: super(_ProofBody, self)._flow_step(value, node, label))
+            return self.piece(lambda: super(ProofBody, self)._flow_step(value, node, label))
         return super()._flow_step(value, node, label)
 
     # types instead of ops
@@ -318,7 +318,7 @@ def prove(net: NetValue, args: Mapping[str, Value], memo: Memo) -> Proof:
     remember: frozenset[str] = frozenset()
     for _ in range(MAX_PASSES):
         session = Ways(memo, remember, MAX_WORK)
-        outcomes = _all(session, net, args)
+        outcomes = reached(session, net, args)
         if outcomes is None:
             return Proof((), False, None, tuple(session.met))
         clashing = frozenset[str]().union(*(finding.conflicts for finding in session.findings.values()))
@@ -328,14 +328,16 @@ def prove(net: NetValue, args: Mapping[str, Value], memo: Memo) -> Proof:
     return Proof((), False, None, tuple(session.met))
 
 
-def _all(session: Ways, net: NetValue, args: Mapping[str, Value]) -> list[Outcome] | None:
+def reached(
+    session: Ways, net: NetValue, args: Mapping[str, Value], kind: type[ProofBody] = ProofBody
+) -> list[Outcome] | None:
     """What the whole net can become; None where that needs too much work."""
     found = Merged()
     try:
         with _deep_stack():
             for path in session.ways(START):
                 session.follow(
-                    lambda path=path: found.add(path.outcome(elaborated(net, args, session, _ProofBody).region, None)),  # type: ignore[misc]
+                    lambda path=path: found.add(path.outcome(elaborated(net, args, session, kind).region, None)),  # type: ignore[misc]
                 )
     except (Unproved, RecursionError):
         return None
@@ -379,5 +381,5 @@ def _counted(session: Ways, outcomes: list[Outcome], net: NetValue, args: Mappin
     if shared == session.remember:
         return outcomes
     session = Ways(session.memo, shared, MAX_WORK)
-    counted = _all(session, net, args)
+    counted = reached(session, net, args)
     return counted if session.again <= shared else None

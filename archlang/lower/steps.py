@@ -145,7 +145,8 @@ class Steps(Expressions):
         if isinstance(step, Chain):
             for i, part in enumerate(step.steps):
                 last = i == len(step.steps) - 1
-                tensors = self._as_tensors(self.apply(part, tensors, part.span, label if last else ""), part.span)
+                with self.turn(i):
+                    tensors = self._as_tensors(self.apply(part, tensors, part.span, label if last else ""), part.span)
             return tensors[0] if len(tensors) == 1 else tensors
         if isinstance(step, Repeat):
             return self._apply_repeat(step, tensors, label)
@@ -203,10 +204,11 @@ class Steps(Expressions):
         def run(i: int, part: Value, value: Value) -> Value:
             self.session.spend(step.span)
             name = str(i) if prefix is not None else ""
-            return self.expanding(
-                lambda: self.apply(part, self._as_tensors(value, step.span), step.span, name),
-                lambda: f"repeat {i + 1} of {step.count}",
-            )
+            with self.turn(i):
+                return self.expanding(
+                    lambda: self.apply(part, self._as_tensors(value, step.span), step.span, name),
+                    lambda: f"repeat {i + 1} of {step.count}",
+                )
 
         first: Value = tensors[0] if len(tensors) == 1 else tensors
         return self.sequence(first, (partial(run, i, part) for i, part in enumerate(step.steps())))

@@ -193,11 +193,16 @@ class NetValue:
         return self.label or self.name
 
 
+Taken = tuple[tuple[str, int], ...]
+"""Alternatives: decision key -> index."""
+
+
 @record(frozen=True, slots=True)
 class Applied:
     """A callee with arguments, waiting for its tensors; further calls add arguments (partial application).
 
     again: this is not the first repeat, so parameters marked `once` fall back to their defaults.
+    taken: the alternatives of choices of steps that led to it, where somebody asks (`archlang.supernet.sites`).
     """
 
     callee: Builtin | Block | NetValue
@@ -205,6 +210,7 @@ class Applied:
     kwargs: tuple[tuple[str, Value], ...]
     span: Span = field(compare=False)
     again: bool = False
+    taken: Taken = ()
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -250,14 +256,19 @@ class Repeat:
 
 @dataclass(frozen=True, eq=False)
 class Closure:
-    """A step written with `_`, evaluated when the flow reaches it."""
+    """A step written with `_`, evaluated when the flow reaches it. taken: as of `Applied`."""
 
     expr: tree.Expr
     scope: Scope | Module
+    taken: Taken = ()
 
     @property
     def span(self) -> Span:
         return self.expr.span
+
+    def again(self) -> Closure:
+        """The step as it is in every repeat but the first."""
+        return self
 
 
 STEPS = (Applied, Chain, Repeat, Closure, Builtin, Block, NetValue)
@@ -270,7 +281,7 @@ def is_step(value: Value) -> bool:
 def again(step: Value) -> Value:
     """The step as it is in every repeat but the first."""
     if isinstance(step, Applied):
-        return Applied(step.callee, step.args, step.kwargs, step.span, again=True)
+        return Applied(step.callee, step.args, step.kwargs, step.span, again=True, taken=step.taken)
     if isinstance(step, Chain):
         return Chain(tuple(map(again, step.steps)), step.span)
     if isinstance(step, Repeat):
@@ -278,7 +289,7 @@ def again(step: Value) -> Value:
         if len(runs) == 2 and runs[0][0] == runs[1][0]:
             runs = [(runs[0][0], runs[0][1] + runs[1][1])]
         return Repeat(tuple(runs), step.span)
-    return step
+    return step.again() if isinstance(step, Closure) else step
 
 
 def kind_of(value: Value) -> str:
@@ -294,7 +305,7 @@ def kind_of(value: Value) -> str:
         ((FnValue, Function), "a function"),
         (ChoiceValue, "a choice"),
     )
-    return "nothing" if value is None else next(name for types, name in kinds if isinstance(value, types))
+    return "nothing" if value is None else next((name for types, name in kinds if isinstance(value, types)), str(value))
 
 
 def show(value: Value) -> str:

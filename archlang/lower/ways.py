@@ -221,12 +221,19 @@ class Ways(Session):
         for path in self._path.chain():
             self.again |= keys & path.touched
 
-    def note(self, error: ArchError) -> None:
+    def taken(self) -> dict[str, int]:
+        """The alternatives on this way, those of the pieces around it included."""
         picks: dict[str, int] = {}
+        for path in self._path.chain():
+            picks = {**path.picks, **picks}
+        return picks
+
+    def note(self, error: ArchError) -> None:
+        picks = self.taken()
         conflicts: set[str] = set()
         for path in self._path.chain():
             conflicts |= path.conflicts
-            conflicts.update(key for key, index in path.picks.items() if picks.setdefault(key, index) != index)
+            conflicts.update(key for key, index in path.picks.items() if picks[key] != index)
         after = any(path.count == 0 for path in self._path.chain())
         finding = Finding(error, picks, frozenset(conflicts), after)
         place = place_of(error)
@@ -372,5 +379,5 @@ def plain(value: Value) -> Any:
     if isinstance(value, bool | int | float):
         return type(value), value
     if isinstance(value, Applied):
-        return value.callee, plain(value.args), typed(value.kwargs), value.again
+        return value.callee, plain(value.args), typed(value.kwargs), value.again, value.taken
     return value

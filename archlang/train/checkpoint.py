@@ -10,17 +10,16 @@ from typing import Any
 from archlang.data import Dataset
 from archlang.errors import fail
 from archlang.files import write_whole
-from archlang.ir.graph import Graph
 from archlang.train.recipe import Recipe
 from archlang.weights import Weights
 
 
 class Checkpoint:
-    """A file that belongs to one training: to a network, its first weights, the data and the recipe."""
+    """A file that belongs to one training. key: equal for equal trainings, such as `key_of` gives."""
 
-    def __init__(self, path: Path, graph: Graph, data: Dataset, recipe: Recipe, start: Weights) -> None:
+    def __init__(self, path: Path, key: str) -> None:
         self.path = path
-        self._key = _key(graph, data, recipe, start)
+        self._key = key
 
     def read(self, torch: Any) -> dict[str, Any] | None:
         """The state of the last epoch; None where there is none yet. Raises ArchError E1104 where the file belongs to
@@ -44,9 +43,9 @@ class Checkpoint:
         write_whole(self.path, content.getvalue())
 
 
-def _key(graph: Graph, data: Dataset, recipe: Recipe, start: Weights) -> str:
-    """Equal for equal trainings."""
-    found = hashlib.sha256(f"{graph.digest}\n{recipe}\n{data.name}\n{data.x_train.shape}".encode())
+def key_of(what: str, data: Dataset, recipe: Recipe, start: Weights) -> str:
+    """Equal for equal trainings of `what`, such as a graph's digest, from the weights `start`."""
+    found = hashlib.sha256(f"{what}\n{recipe}\n{data.name}\n{data.x_train.shape}".encode())
     found.update(data.y_train.tobytes())
     for name in sorted(start):
         found.update(name.encode() + start[name].tobytes())

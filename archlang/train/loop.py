@@ -18,7 +18,7 @@ from archlang.data import Dataset
 from archlang.errors import fail
 from archlang.ir.graph import Graph
 from archlang.train.augment import augmented, names_of
-from archlang.train.checkpoint import Checkpoint
+from archlang.train.checkpoint import Checkpoint, key_of
 from archlang.train.network import accelerator, arrays_of, check_fit, evaluate, load_torch, logits, module_of
 from archlang.train.recipe import Recipe, check_recipe
 from archlang.train.schedule import factor
@@ -85,8 +85,8 @@ def train(
     if recipe.precision == "float16" and device == "cpu":
         raise fail("E1103", "`float16` is for CUDA", help="on the CPU: `precision=bfloat16`, or `float32`")
     values = start or weights.initial(graph, recipe.seed)
-    kept = Checkpoint(checkpoint, graph, data, recipe, values) if checkpoint is not None else None
-    with _seeded(torch, recipe.seed):
+    kept = Checkpoint(checkpoint, key_of(graph.digest, data, recipe, values)) if checkpoint is not None else None
+    with seeded(torch, recipe.seed):
         # Depthwise convolutions train more than twice as fast so on CPUs.
         module = module_of(graph, values).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         training = _Training(torch, module, data, recipe, device)
@@ -99,7 +99,7 @@ def train(
 
 
 @contextmanager
-def _seeded(torch: Any, seed: int) -> Iterator[None]:
+def seeded(torch: Any, seed: int) -> Iterator[None]:
     """Deterministic inside, the caller's generators and settings untouched."""
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
@@ -123,8 +123,8 @@ class _Training:
         self.validation = (held.x_test, held.y_test)
         self.changes = names_of(recipe.augment)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        batches = _batch_count(len(self.labels), recipe.batch_size)
-        self.optimizer, self.schedule = _optimizer(torch, module, recipe, batches)
+        count = batch_count(len(self.labels), recipe.batch_size)
+        self.optimizer, self.schedule = optimizer_of(torch, module, recipe, count)
         self.scaler = torch.amp.GradScaler(device, enabled=recipe.precision == "float16")
         self.average = _average(torch, module, recipe.ema)
         self.losses: list[float] = []
@@ -158,7 +158,7 @@ class _Training:
     def _epoch(self) -> None:
         torch, recipe = self.torch, self.recipe
         losses = []
-        for batch in _batches(torch.randperm(len(self.labels), generator=self.generator), recipe.batch_size):
+        for batch in batches(torch.randperm(len(self.labels), generator=self.generator), recipe.batch_size):
             x, y = self.images[batch].to(self.device), self.labels[batch].to(self.device)
             losses.append(self._step(augmented(x, self.changes, self.generator), y))
         loss = float(torch.stack(losses).mean())
@@ -236,17 +236,17 @@ def _cross_entropy(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> fl
     return float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]).mean())
 
 
-def _batch_count(count: int, size: int) -> int:
+def batch_count(count: int, size: int) -> int:
     """A last batch of one image is left out: BatchNorm cannot train on it."""
     return count // size + (count % size > 1)
 
 
-def _batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-    for start in range(_batch_count(len(order), size)):
+def batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    for start in range(batch_count(len(order), size)):
         yield order[start * size : (start + 1) * size]
 
 
-def _optimizer(torch: Any, module: nn.Module, recipe: Recipe, batches: int) -> tuple[Any, Any]:
+def optimizer_of(torch: Any, module: nn.Module, recipe: Recipe, batches: int) -> tuple[Any, Any]:
     """The optimizer and its schedule, a step a batch."""
     decayed = [p for p in module.parameters() if p.ndim > 1]
     plain = [p for p in module.parameters() if p.ndim <= 1]

@@ -18,7 +18,7 @@ from archlang.errors import ArchError, OutsideError
 from archlang.ir import Graph
 from archlang.train import Epoch, Recipe, accelerator, evaluate, module_of, train
 from archlang.train.augment import CHANGES, augmented
-from archlang.train.loop import _batches, _optimizer
+from archlang.train.loop import batches, optimizer_of
 from archlang.train.schedule import factor
 
 TEXT = """
@@ -121,16 +121,16 @@ def test_a_loss_that_is_not_finite_ends_it(data: Dataset, graph: Graph) -> None:
 def test_no_batch_of_one_image() -> None:
     import torch
 
-    sizes = [len(batch) for batch in _batches(torch.arange(129), 64)]
+    sizes = [len(batch) for batch in batches(torch.arange(129), 64)]
     assert sizes == [64, 64]
-    assert [len(batch) for batch in _batches(torch.arange(130), 64)] == [64, 64, 2]
+    assert [len(batch) for batch in batches(torch.arange(130), 64)] == [64, 64, 2]
 
 
 def test_norms_and_biases_do_not_decay_and_the_rate_is_a_warm_up_and_a_cosine(graph: Graph) -> None:
     import torch
 
     module = module_of(graph, weights.initial(graph))
-    optimizer, schedule = _optimizer(torch, module, Recipe(epochs=10, lr=0.5, warmup=0.1), 10)
+    optimizer, schedule = optimizer_of(torch, module, Recipe(epochs=10, lr=0.5, warmup=0.1), 10)
     decayed, plain = optimizer.param_groups
     assert (decayed["weight_decay"], plain["weight_decay"]) == (5e-4, 0.0)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
