@@ -37,14 +37,19 @@ def class_text(
     plan: ClassPlan, inputs: Sequence[str], results: Results, doc: Sequence[str], tail: Sequence[str] = ()
 ) -> ClassText:
     """tail: statements at the constructor's end."""
-    body = [*_constructor(plan), *(" " * MARGIN + line for line in tail)]
-    constructor: list[str] = []
-    if body:
-        parameters = [parameter.text for parameter in plan.parameters]
-        constructor = definition("__init__", ["self", *parameters], "None", INDENT)
-        constructor += [" " * MARGIN + "super().__init__()", *body]
+    constructor = constructor_lines(plan, tail)
     head = definition("forward", ["self", *(f"{name}: Tensor" for name in inputs)], results.annotation, INDENT)
-    return ClassText(plan.name, tuple(doc), tuple(constructor), (*head, *forward_lines(plan, inputs, results)))
+    return ClassText(plan.name, tuple(doc), constructor, (*head, *forward_lines(plan, inputs, results)))
+
+
+def constructor_lines(plan: ClassPlan, tail: Sequence[str] = ()) -> tuple[str, ...]:
+    """The method, empty where there is nothing to make."""
+    body = [*_constructor(plan), *(" " * MARGIN + line for line in tail)]
+    if not body:
+        return ()
+    parameters = [parameter.text for parameter in plan.parameters]
+    head = definition("__init__", ["self", *parameters], "None", INDENT)
+    return (*head, " " * MARGIN + "super().__init__()", *body)
 
 
 def _constructor(plan: ClassPlan) -> Iterator[str]:

@@ -23,7 +23,7 @@ def forward_lines(plan: ClassPlan, inputs: Sequence[str], results: Results) -> l
     apart: set[int] = set()
     crowded = False
     while True:
-        writer = _Writer(plan, inputs, results, apart, crowded)
+        writer = Writer(plan, inputs, results, apart, crowded)
         lines = writer.lines()
         too_long = writer.too_long - apart
         if not too_long and writer.crowded == crowded:
@@ -42,8 +42,11 @@ class _Statement:
     training: bool
 
 
-class _Writer:
+class Writer:
     """apart: items that are not nested in others. crowded: whether more values are alive at once than have a letter."""
+
+    margin = MARGIN
+    result = "return "
 
     def __init__(
         self, plan: ClassPlan, inputs: Sequence[str], results: Results, apart: set[int], crowded: bool
@@ -117,7 +120,7 @@ class _Writer:
         expression = self._expression(statement.item)
         if self._is_returned(k):
             self.returned = True
-            self._write("return ", expression, statement.item)
+            self._write(self.result, expression, statement.item)
         else:
             self._write(f"{self._targets(k)} = ", expression, statement.item)
 
@@ -127,8 +130,8 @@ class _Writer:
         alone = self.results.always == (value,) and not self.results.training
         return alone and k == len(self.statements) - 1 and self.nesting.uses[value] == 1
 
-    def _write(self, before: str, expression: Expression, item: int, indent: int = MARGIN) -> None:
-        lines = laid_out(before, expression, "", indent)
+    def _write(self, before: str, expression: Expression, item: int, indent: int = 0) -> None:
+        lines = laid_out(before, expression, "", self.margin + indent)
         if any(len(line) > WIDTH for line in lines):
             self.too_long |= set(self._nested_operands(item))
         self.out += lines
@@ -159,7 +162,7 @@ class _Writer:
         self.out.append(f"{' ' * MARGIN}if {option.test}:")
         for number, statement in enumerate(run):
             name = target if statement is run[-1] else self._targets(k + number)
-            self._write(f"{name} = ", self._expression(statement.item), statement.item, MARGIN + INDENT)
+            self._write(f"{name} = ", self._expression(statement.item), statement.item, INDENT)
         self.names[value] = target
 
     def _conditional(self, k: int, option: Option, other: str) -> bool:
@@ -180,7 +183,7 @@ class _Writer:
         self.out.append(f"{' ' * MARGIN}if self.training:")
         for number, statement in enumerate(run):
             expression = self._expression(statement.item)
-            self._write(f"{self._targets(k + number)} = ", expression, statement.item, MARGIN + INDENT)
+            self._write(f"{self._targets(k + number)} = ", expression, statement.item, INDENT)
 
     def _return(self) -> None:
         if self.returned:

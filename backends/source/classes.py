@@ -74,7 +74,7 @@ class _Planner:
         name = class_name(instances[0].region, self.graph)
         name = unique_class(f"{name}Block" if name == self.network else name, self.names)
         self.names.add(name)
-        plan = _plan(name, host, instances, self.graph)
+        plan = plan_class(name, host, instances, self.graph)
         self.plans.append(plan)
         stateful = any(attribute.layer.stateful for attribute in host.attributes)
         outputs, results = len(host.outputs), tuple(own_name(host, value) for value in host.outputs)
@@ -86,7 +86,7 @@ class _Planner:
 
     def plan_network(self, root: Region) -> ClassPlan:
         body = build_body(root, self.lowered)
-        return _plan(self.network, body, [Instance(root, body, identity(body))], self.graph)
+        return plan_class(self.network, body, [Instance(root, body, identity(body))], self.graph)
 
 
 def _hosted(host: Body, bodies: list[tuple[Region, Body]]) -> tuple[list[Instance], list[tuple[Region, Body]]]:
@@ -107,7 +107,8 @@ def _hosted(host: Body, bodies: list[tuple[Region, Body]]) -> tuple[list[Instanc
 # ---- what differs ----------------------------------------------------------------------------------------------------
 
 
-def _plan(name: str, host: Body, instances: Sequence[Instance], graph: Graph) -> ClassPlan:
+def plan_class(name: str, host: Body, instances: Sequence[Instance], graph: Graph) -> ClassPlan:
+    """The class for instances of one host. graph: for the types of their inputs and outputs."""
     taken = (_submodules(host) if _has_stored_parameters(host, instances) else set()) | MODULE_ATTRIBUTES
     solver = Solver(_variables(instances, graph), taken, _schedule(graph))
     formulas = Slots(host, instances, solver).solve()

@@ -46,7 +46,7 @@ def _key(region: Region, graph: Graph) -> tuple[str, ...]:
     """The block that the region is an instance of; else its name in the block around it; else its ops."""
     if region.block:
         return ("block", region.block)
-    if region.path.rpartition(".")[2].isdigit():
+    if region.path.rpartition(".")[2][:1].isdigit():
         return ("ops", _ops_name(region, graph))
     return ("part", *enclosing_block(graph, region.path))
 
@@ -55,7 +55,7 @@ def class_name(region: Region, graph: Graph) -> str:
     if region.block:
         return pascal_case(region.block)
     local = region.path.rpartition(".")[2]
-    return pascal_case(_ops_name(region, graph) if local.isdigit() else local)
+    return pascal_case(_ops_name(region, graph) if local[:1].isdigit() else local)
 
 
 def _ops_name(region: Region, graph: Graph) -> str:

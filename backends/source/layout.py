@@ -90,8 +90,8 @@ def fits(text: str, indent: int) -> bool:
 def laid_out(before: str, expression: Expression, after: str = "", indent: int = 0) -> list[str]:
     """The lines of `before expression after`, broken inside its brackets where one line is too long.
 
-    Black's order: all arguments on one line of their own; else one a line, with a comma after the last. A list or a
-    dict knows only the second.
+    Black's order: all arguments on one line of their own; else one a line, with a comma after the last. A list, a
+    tuple or a dict knows only the second.
     """
     whole = before + flat(expression) + after
     if fits(whole, indent) or isinstance(expression, str):
@@ -152,7 +152,7 @@ def _broken(before: str, expression: Call, after: str, indent: int) -> Iterator[
     arguments = expression.arguments
     yield f"{' ' * indent}{before}{expression.function}{opening}"
     body = ", ".join(map(flat, arguments))
-    if fits(body, indent + INDENT) and (opening == "(" or len(arguments) == 1):
+    if fits(body, indent + INDENT) and (expression.function or len(arguments) == 1):
         yield " " * (indent + INDENT) + body
     else:
         comma = "," if len(arguments) > 1 else ""

@@ -54,8 +54,9 @@ def check_names(graph: Graph) -> None:
 
 
 def usable(name: str) -> bool:
-    """Whether a submodule may be called so; numbers are names in nn.Sequential."""
-    if name.isascii() and name.isdigit():
+    """Whether a submodule may be called so; numbers are names in nn.Sequential, and begin those of alternatives in an
+    nn.ModuleDict."""
+    if re.fullmatch(r"\d+(_\w+)?", name, re.ASCII):
         return True
     return is_identifier(name) and name not in MODULE_ATTRIBUTES and not name.startswith("_")
 
