@@ -13,7 +13,7 @@ from archlang.about import About
 from archlang.errors import fail, nearest
 from archlang.files import Buffer, write_together
 from archlang.ir.graph import Graph
-from archlang.quantize.options import Options, Samples
+from archlang.quantize.options import Options, Samples, Told, silent
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -46,9 +46,12 @@ class Request:
     zero_init: the last BatchNorm of every residual branch starts at 0, as in arXiv:1706.02677, section 5.1.
     via: who makes the file where it is not the backend itself: `tensorflow`, for TFLite.
     io: what goes in and out of a quantized TFLite model: `float`, or the integers of its mode; None: those.
+    runtime: what a TFLite model has to run in: `litert`, `tflite-2.14` or `tflite-micro`; None: the first.
     quantization: how int8 and int16x8 find their ranges, and what they do for accuracy.
     qat: generated PyTorch that rounds as int8 does while it is trained: how its ranges come about, one of `qat.RANGES`.
     about: what a model file tells those who use it: normalisation, labels.
+
+    told: is told how far a calibration or a report is.
     """
 
     weights: Weights | None = None
@@ -64,9 +67,11 @@ class Request:
     zero_init: bool = False
     via: str | None = None
     io: str | None = None
+    runtime: str | None = None
     quantization: Options = Options()
     qat: str | None = None
     about: About = About()
+    told: Told = field(default=silent, compare=False)
 
     @property
     def latency_only(self) -> bool:
@@ -74,7 +79,7 @@ class Request:
         return self.quantize in INTEGER_MODES and self.calibration is None
 
 
-OPTIONS = ("opset", "batch", "keep_bn", "init", "zero_init", "via", "io", "quantization", "qat", "about")
+OPTIONS = ("opset", "batch", "keep_bn", "init", "zero_init", "via", "io", "runtime", "quantization", "qat", "about")
 """The fields of a Request that not every backend knows."""
 
 INITIALISATIONS = ("paper", "he", "truncated-normal", "torch", "keras")

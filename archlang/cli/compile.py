@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from archlang import backend
 from archlang.about import About, read_labels
 from archlang.cli import complete, table
 from archlang.cli import quantize as quantize_cli
-from archlang.cli.common import bytes_text, console, emit_json, json_option, load_net, net_options, title
+from archlang.cli.common import bytes_text, emit_json, json_option, load_net, net_options, title
+from archlang.cli.compile_progress import compile_progress
 from archlang.cli.images import pixel_options
 from archlang.errors import nearest
 from archlang.quantize.options import Range
@@ -50,6 +50,7 @@ class Options:
     via: str | None
     verify: bool
     io: str | None
+    runtime: str | None
     qat: str | None
     observer: str
     equalize: bool
@@ -109,6 +110,11 @@ _FILE = click.Path(path_type=Path)
 @click.option("--zero-init", is_flag=True, help="PyTorch, Keras: the last BatchNorm of a residual branch starts at 0.")
 @click.option("--via", type=click.Choice(["tensorflow"]), help="TFLite: by TensorFlow's own converter.")
 @click.option("--io", type=click.Choice(["float", "int8", "int16"]), help="TFLite: of quantized inputs and outputs.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["litert", "tflite-2.14", "tflite-micro"]),
+    help="TFLite: where the file has to run; what that cannot do is refused. LiteRT if not given.",
+)
 @click.option("--no-verify", "verify", is_flag=True, flag_value=False, default=True, help="Write without a check.")
 @quantize_cli.quantize_options
 @click.option(
@@ -139,10 +145,11 @@ def write(net: Net, spec: str, options: Options) -> tuple[dict[str, Any], Report
     and the report, where one is asked for."""
     out = options.out or Path(_stem(net) + backend.get(options.target).suffix)
     request = _request(net.graph, spec, options, out.name)
-    with _patience(options.via):
+    with compile_progress(options.via) as told:
+        request = replace(request, told=told)
         artifact = backend.compile_graph(net.graph, options.target, request)
-    check = _check(net.graph, artifact, options, request) if options.verify else None
-    size = artifact.write(out, check)
+        check = _check(net.graph, artifact, options, request) if options.verify else None
+        size = artifact.write(out, check)
     if artifact.report is not None and quantize_cli.is_file(options.report):
         quantize_cli.write(artifact.report, Path(str(options.report)))
     document = {
@@ -161,18 +168,11 @@ def write(net: Net, spec: str, options: Options) -> tuple[dict[str, Any], Report
     return document, artifact.report
 
 
-def _patience(via: str | None) -> AbstractContextManager[Any]:
-    """Says on a terminal that another program takes its time."""
-    if via is None:
-        return nullcontext()
-    return console(stderr=True).status("TensorFlow's converter is at work, for half a minute or so")
-
-
 def _check(graph: Graph, artifact: backend.Artifact, options: Options, request: backend.Request) -> Verification | None:
     from archlang.verify import verification
 
     suffix = backend.get(options.target).suffix
-    return verification(graph, artifact, suffix, request.quantize, request.calibration)
+    return verification(graph, artifact, suffix, request.quantize, request.calibration, request.told)
 
 
 def _stem(net: Net) -> str:

@@ -61,6 +61,9 @@ def _model(arguments: tuple[str, ...], target: str, folder: Path) -> tuple[Path,
     words = [*arguments, "--to", "tflite", "-o", str(folder / "model.tflite")]
     if target == "mcu" and "--quantize" not in arguments:
         words += ["--quantize", "int8"]
+    written_here = "--via" not in arguments and not any(word.endswith(".tflite") for word in arguments)
+    if target == "mcu" and written_here:
+        words += ["--runtime", "tflite-micro"]
     given = compiling.command.make_context("archlang deploy", words).params
     spec, net, overrides = (given.pop(name) for name in ("spec", "net", "overrides"))
     given.pop("as_json")

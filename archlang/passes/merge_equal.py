@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from archlang.ir.graph import Graph, Node, rewrite
+from archlang.ops.join import Add, Mul
 from archlang.ops.shape import Input
 from archlang.passes.dead_code import dead_code
+
+
+_EITHER_WAY = (Add, Mul)
+"""Ops of two inputs that compute the same, to the last bit, in either order; of three, sums round differently."""
 
 
 def merge_equal(graph: Graph) -> Graph:
@@ -15,7 +20,10 @@ def merge_equal(graph: Graph) -> Graph:
     def step(i: int, node: Node, new: list[int]) -> Node | int:
         if isinstance(node.op, Input) or node.op.params(*graph.input_types(node)):
             return node
-        key = (node.op, node.fused, *(new[j] for j in node.inputs))
+        inputs = [new[j] for j in node.inputs]
+        if len(inputs) == 2 and isinstance(node.op, _EITHER_WAY):
+            inputs.sort()
+        key = (node.op, node.fused, *inputs)
         return node if (first := seen.setdefault(key, i)) == i else first
 
     return dead_code(rewrite(graph, step))

@@ -37,10 +37,10 @@ def shift_of_convolution(error: Floats, mean: Floats, rows: Windows, columns: Wi
     positions are taken to have the same. The mean shift, (out)."""
     outputs, height, width, depth = error.shape
     groups = mean.shape[2] // depth
-    parted = error.reshape(groups, outputs // groups, height, width, depth)
+    parted = error.reshape(groups, outputs // groups, height * width * depth)
     seen = np.array([[_tap(mean, rows, columns, i, j) for j in range(width)] for i in range(height)])
-    seen = seen.reshape(height, width, groups, depth).astype(error.dtype)
-    return np.asarray(np.einsum("gohwi,hwgi->go", parted, seen, optimize=groups == 1).reshape(-1), np.float64)
+    seen = seen.reshape(height, width, groups, depth).transpose(2, 0, 1, 3).reshape(groups, -1, 1)
+    return np.asarray(np.matmul(parted, seen.astype(error.dtype)).reshape(-1), np.float64)
 
 
 def _tap(mean: Floats, rows: Windows, columns: Windows, i: int, j: int) -> Floats:

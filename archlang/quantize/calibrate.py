@@ -11,19 +11,25 @@ from numpy.typing import NDArray
 
 from archlang.errors import fail
 from archlang.quantize import observers
-from archlang.quantize.options import Executor, Range, Samples, Tuning
+from archlang.quantize.options import Executor, Range, Samples, Told, Tuning, silent
 from archlang.source import Span
 
 
 def each(samples: Samples, most: int | None = None) -> Iterator[Samples]:
     """The samples one by one, each with a batch of 1; the first `most` of them."""
-    count = min(len(array) for array in samples.values())
-    for i in range(count if most is None else min(count, most)):
+    for i in range(count(samples) if most is None else min(count(samples), most)):
         yield {name: array[i : i + 1] for name, array in samples.items()}
+
+
+def count(samples: Samples) -> int:
+    return min(len(array) for array in samples.values())
 
 
 _GRID = 8
 """Positions of one sample along each axis, at least, that the mean over all positions is taken from."""
+
+_AVERAGED = 8
+"""Samples, at least, that means over all positions are taken of, evenly chosen: positions make up for the others."""
 
 _BLOCK = 1 << 16
 """Values that are looked at at once: 256 kB."""
@@ -49,20 +55,27 @@ class Wanted:
 
 
 def observed(
-    executor: Executor, samples: Samples, tuning: Tuning, places: Mapping[str, Span | None], wanted: Wanted
+    executor: Executor,
+    samples: Samples,
+    tuning: Tuning,
+    places: Mapping[str, Span | None],
+    wanted: Wanted,
+    told: Told = silent,
 ) -> Seen:
     """Every value is looked at once. places: of the layers in the source.
 
     Raises ArchError, naming the sample and the layer, where a value is not finite.
     """
     watches = {name: _Watch(name, wanted, tuning) for name in executor.names}
+    step = max(1, count(samples) // _AVERAGED)
 
     def see(name: str, values: NDArray[np.float32], number: int) -> None:
-        low, high = watches[name].see(values)
+        low, high = watches[name].see(values, skipped=number % step > 0)
         if not (np.isfinite(low) and np.isfinite(high)):
             raise not_finite(name, number, low, high, places.get(name.partition("/")[0]))
 
     for number, inputs in enumerate(each(samples)):
+        told("calibrating", number, count(samples))
         executor.run(inputs, partial(see, number=number))
     return Seen(
         {name: watches[name].observer.range() for name in wanted.ranges},
@@ -80,25 +93,24 @@ class _Watch:
         self.total: NDArray[np.float32] | None = None
         self.count = 0
 
-    def see(self, values: NDArray[np.float32]) -> Range:
-        """The smallest and the largest number of one sample's, as far as they are looked for; both keep a NaN."""
+    def see(self, values: NDArray[np.float32], skipped: bool) -> Range:
+        """The smallest and the largest number of one sample's, as far as they are looked for; both keep a NaN.
+        skipped: whether the sample does not count for a mean over all positions."""
         low, high = 0.0, 0.0
         if self.ranged:
             low, high = ends(values, self.positive)
             if not (np.isfinite(low) and np.isfinite(high)):
                 return low, high
             self.observer.see(values, low, high)
-        if self.averaged:
+        if self.averaged and not (self.flat and skipped):
             self.add(_some_positions(values) if self.flat else values)
         return low, high
 
     def add(self, batch: NDArray[np.float32]) -> None:
-        values = batch.sum(axis=0)
         self.count += len(batch)
-        if self.total is None:
-            self.total = values
-        else:
-            self.total += values
+        with np.errstate(over="ignore"):  # what adds up to infinity has ranges that are refused
+            values = batch.sum(axis=0)
+            self.total = values if self.total is None else self.total + values
 
     def mean(self) -> NDArray[np.float64]:
         assert self.total is not None, "no sample was seen"
@@ -146,7 +158,7 @@ class Channels:
         return np.maximum(-self.low, self.high)
 
 
-def channels(executor: Executor, samples: Samples) -> dict[str, Channels]:
+def channels(executor: Executor, samples: Samples, told: Told = silent) -> dict[str, Channels]:
     """The ranges of the channels of every value that the executor shows."""
     found: dict[str, Channels] = {}
 
@@ -157,6 +169,7 @@ def channels(executor: Executor, samples: Samples) -> dict[str, Channels]:
             low, high = np.minimum(low, found[name].low), np.maximum(high, found[name].high)
         found[name] = Channels(low, high)
 
-    for inputs in each(samples):
+    for number, inputs in enumerate(each(samples)):
+        told("looking at channels", number, count(samples))
         executor.run(inputs, see)
     return found

@@ -23,6 +23,14 @@ See = Callable[[str, "NDArray[np.float32]"], None]
 """see(name, values): called with a value of the network. The array is lent: copy what is to be kept."""
 
 
+Told = Callable[[str, int, int], None]
+"""told(what, done, total): called as a long computation goes on; a total of 0 is not known."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
 class Executor(Protocol):
     """Runs a network. names: of the values that it shows; a layer's value is called like its node in the Graph."""
 

@@ -15,6 +15,7 @@ from archlang.cost import cost
 from archlang.errors import OutsideError, fail
 from archlang.evaluate import evaluate, inputs_for, unknown
 from archlang.ir.graph import Graph
+from archlang.quantize.options import Told, silent
 from archlang.runtimes import SUFFIXES, ModelFile, opened
 from archlang.runtimes.model import Array
 from archlang.verify.agreement import Agreement, agreement, worst
@@ -81,8 +82,10 @@ class Verdict:
 class Verification:
     """A check that is still to be made; called with the path of the file. `verdict`: what it has found."""
 
-    def __init__(self, graph: Graph, claim: Claim, suffix: str, quantize: str, calibration: Any) -> None:
-        self.graph, self.claim, self.suffix = graph, claim, suffix
+    def __init__(
+        self, graph: Graph, claim: Claim, suffix: str, quantize: str, calibration: Any, told: Told = silent
+    ) -> None:
+        self.graph, self.claim, self.suffix, self.told = graph, claim, suffix, told
         self.mode, self.calibration = quantize, calibration
         self.verdict = Verdict("unchecked", "the file was not written")
 
@@ -102,7 +105,10 @@ class Verification:
             self.results(model, inputs_for(self.graph))
             return Verdict("runs", f"`{op}` cannot be computed here" if op else _NOT_MEASURED, inputs=1)
         samples = self.samples()
-        outputs = [evaluate(self.graph, weights, sample) for sample in samples]
+        outputs = []
+        for number, sample in enumerate(samples):
+            self.told("checking the file", number, len(samples))
+            outputs.append(evaluate(self.graph, weights, sample))
         if not all(np.isfinite(y).all() for output in outputs for y in output.values()):
             return _not_finite(len(samples))
         overall = self.compared(model, samples, outputs)
@@ -161,6 +167,7 @@ class Verification:
     ) -> Verdict:
         layers, worst, cut = 0, 0.0, ""
         if self.claim.layered and (self.mode != "fp16" or overall.snr_db < FINE_DB):
+            self.told("checking the layers", 0, 0)
             found = followed(self.graph, weights, model, samples[0], LAYER)
             if found.first and not self.claim.learnt:
                 raise _wrong(found.first, _loss(overall))
@@ -212,12 +219,17 @@ def _fields(verdict: Verdict) -> dict[str, Any]:
 
 
 def verification(
-    graph: Graph, artifact: Artifact, suffix: str, quantize: str = "none", calibration: Any = None
+    graph: Graph,
+    artifact: Artifact,
+    suffix: str,
+    quantize: str = "none",
+    calibration: Any = None,
+    told: Told = silent,
 ) -> Verification | None:
     """The check of a file with this suffix; None where there is nothing to check (generated source).
 
-    quantize, calibration: what the artifact was compiled with (`backend.Request`).
+    quantize, calibration, told: what the artifact was compiled with (`backend.Request`).
     """
     if artifact.claim is None or suffix not in SUFFIXES:
         return None
-    return Verification(graph, artifact.claim, suffix, quantize, calibration)
+    return Verification(graph, artifact.claim, suffix, quantize, calibration, told)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from archlang.backend import INTEGER_MODES, Artifact, Claim, Pieces, Request
+from archlang.backends.tflite import runtimes
 from archlang.backends.tflite.lowering import lower
 from archlang.backends.tflite.metadata import archive, entries
 from archlang.backends.tflite.model import Model
@@ -83,16 +84,18 @@ class TfliteBackend:
 
     suffix: str = ".tflite"
     modes: tuple[str, ...] = tuple(MODES)
-    options: tuple[str, ...] = ("via", "io", "quantization", "about")
+    options: tuple[str, ...] = ("via", "io", "runtime", "quantization", "about")
 
     def compile(self, graph: Graph, request: Request) -> Artifact:
         _check_ends(request)
         _check_quantization(request)
+        runtime = runtimes.named(request)
         if request.via == "tensorflow":
             return compile_via_tensorflow(graph, request)
         job = Job(graph, run(graph, PIPELINE), _weights(graph, request), request)
         made = MODES[request.quantize](job)
         model = made.model
+        runtimes.check(model, runtime, request.quantize)
         described = replace(model, description=f"{graph.name}, written by archlang", metadata=entries(graph, request))
         claim = Claim(None if request.latency_only else made.weights, learnt=bool(request.quantization.ranges))
         ops = Counter(op.kind.name for op in model.operators)

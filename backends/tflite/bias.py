@@ -20,12 +20,35 @@ _BORDER = 8
 
 
 def inputs(model: Model) -> dict[int, bool]:
-    """The inputs of the operators with weights, and whether the mean over all positions is enough for all of them."""
+    """What has to be seen of the inputs of the operators with weights, and whether the mean over all positions is
+    enough for all of them. Of a padded input that is the value before: XNNPACK pads inside of the convolution, unless
+    somebody looks at what it padded."""
     found: dict[int, bool] = {}
+    pads = _pads(model)
     for op in weighted(model):
         x = op.inputs[0]
+        x = pads[x].inputs[0] if x in pads else x
         found[x] = found.get(x, True) and _is_position_free(model.tensors, op)
     return found
+
+
+def means(model: Model, seen: Mapping[int, NDArray[np.float64]]) -> Means:
+    """seen: the mean of each of `inputs`."""
+    pads = _pads(model)
+    padded = {x: _padded(model, pad, seen[pad.inputs[0]]) for x, pad in pads.items() if pad.inputs[0] in seen}
+    return {op.inputs[1]: {**seen, **padded}[op.inputs[0]] for op in weighted(model)}
+
+
+def _pads(model: Model) -> dict[int, Operator]:
+    """What puts zeros around images, by the tensor that it makes."""
+    return {op.output: op for op in model.operators if op.kind is schema.PAD and not op.precise}
+
+
+def _padded(model: Model, pad: Operator, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    if mean.shape[:2] == (1, 1):
+        inside, whole = (model.tensors[x].shape for x in (pad.inputs[0], pad.output))
+        return np.asarray(mean * (inside[1] * inside[2] / (whole[1] * whole[2])))
+    return np.pad(mean, model.tensors[pad.inputs[1]].values[1:])
 
 
 def weighted(model: Model) -> list[Operator]:

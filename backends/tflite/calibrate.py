@@ -14,7 +14,7 @@ from archlang.backends.tflite.model import Model
 from archlang.backends.tflite.schema import LOGISTIC, RELU, RELU6, SOFTMAX, Activation
 from archlang.backends.tflite.specification import INT8_SCHEME, SHARED
 from archlang.quantize import calibrate
-from archlang.quantize.options import Range, Samples, Tuning
+from archlang.quantize.options import Range, Samples, Told, Tuning, silent
 
 _SAME = 0.05
 """Of a range, how far its ends may be off where convolutions multiply in eight bits. They are off by 0.5 % as a rule,
@@ -30,7 +30,12 @@ class Seen:
 
 
 def observed(
-    model: Model, samples: Samples, tuning: Tuning, every: bool = False, averaged: Mapping[int, bool] | None = None
+    model: Model,
+    samples: Samples,
+    tuning: Tuning,
+    every: bool = False,
+    averaged: Mapping[int, bool] | None = None,
+    told: Told = silent,
 ) -> Seen:
     """A range for every tensor whose range quantization asks for; every: for all that operators make. averaged: the
     tensors whose mean is asked for, and whether over all positions.
@@ -42,7 +47,7 @@ def observed(
     shown = ranged | {model.tensors[x].name: x for x in averaged or {}}
     places = {op.node.name: op.node.span for op in model.operators}
     wanted = calibrate.Wanted(ranged, _positive(model) & ranged.keys(), means)
-    found = calibrate.observed(_run(model, shown, samples), samples, tuning, places, wanted)
+    found = calibrate.observed(_run(model, shown, samples), samples, tuning, places, wanted, told)
     ranges = {shown[name]: range_ for name, range_ in found.ranges.items()}
     return Seen(ranges, {shown[name]: mean for name, mean in found.means.items()})
 
@@ -67,8 +72,7 @@ def _positive(model: Model) -> set[str]:
 
 def _run(model: Model, shown: Mapping[str, int], samples: Samples) -> Run:
     """Of the model, or of one that is several times faster, where the first sample has the same ranges in both."""
-    count = min(len(array) for array in samples.values())
-    quick = hybrid(model, count)
+    quick = hybrid(model, calibrate.count(samples))
     if quick is None:
         return Run(model, shown)
     first = next(calibrate.each(samples))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from archlang.backends.tflite.execution import Run, real, stored
 from archlang.backends.tflite.model import FLOAT, Model, Operator, Tensor
 from archlang.backends.tflite.specification import SHARED, WEIGHTED
-from archlang.quantize.calibrate import each
-from archlang.quantize.options import Range, Samples
+from archlang.quantize.calibrate import count, each
+from archlang.quantize.options import Range, Samples, Told, silent
 from archlang.quantize.report import Layer, Noise
 
 SAMPLES = 8
@@ -28,14 +28,17 @@ _TWIN = "twin of "
 _OUTPUT = "output "
 
 
-def layers(model: Model, integers: Model, ranges: Mapping[int, Range], samples: Samples) -> list[Layer]:
+def layers(
+    model: Model, integers: Model, ranges: Mapping[int, Range], samples: Samples, told: Told = silent
+) -> list[Layer]:
     """A row for each node of the network that has operators of its own. model: float32; its tensors and those of the
     quantized `integers` have the same numbers."""
     noises = _Noises(model, integers)
     paired, twins = _with_twins(model, integers)
     floats = Run(paired, {**_shown(model), **twins})
     quantized = Run(integers, _shown(model))
-    for sample in each(samples, SAMPLES):
+    for number, sample in enumerate(each(samples, SAMPLES)):
+        told("measuring layers", number, min(SAMPLES, count(samples)))
         wanted: dict[str, NDArray[np.float32]] = {}
         floats.run(sample, partial(noises.see, wanted))
         quantized.run(sample, partial(noises.compare, wanted))

@@ -65,7 +65,9 @@ class _Tuning:
     def __init__(self, job: Job, scheme: Scheme, prepare: Callable[[Model], Model]) -> None:
         self.graph, self.plain, self.weights, self.request = job.graph, job.plain, job.weights, job.request
         self.scheme, self.prepare = scheme, prepare
-        self.options = self.request.quantization
+        self.options, self.told = self.request.quantization, self.request.told
+        self.trials = 0
+        """Quantized networks that were measured."""
         self.notes: list[str] = []
         self.samples = self._samples()
 
@@ -114,7 +116,7 @@ class _Tuning:
             before = lower(self.plain, self.weights)
             names = {self.plain.nodes[chain.producer].name for chain in chains(self.plain)}
             shown = {name: x for name, x in _computed(before).items() if name in names}
-            found = channels(Run(before, shown), self.samples) if shown else {}
+            found = channels(Run(before, shown), self.samples, self.told) if shown else {}
             largest = {name: values.largest for name, values in found.items()}
         result = equalized(self.plain, self.weights, largest)
         self.weights = result.weights
@@ -129,9 +131,8 @@ class _Tuning:
         every = bool(self.options.keep_float or self.options.budget or self.options.report)
         if self.samples is not None:
             averaged = bias.inputs(self.model) if self._corrects() else None
-            seen = observed(self.model, self.samples, self.options.tuning, every, averaged)
-            means = {op.inputs[1]: seen.means[op.inputs[0]] for op in bias.weighted(self.model)} if averaged else {}
-            return {**seen.ranges, **learnt}, means
+            seen = observed(self.model, self.samples, self.options.tuning, every, averaged, self.told)
+            return {**seen.ranges, **learnt}, bias.means(self.model, seen.means) if averaged else {}
         learnt = {**_cut_at_six(self.model), **learnt} if self.options.ranges else {}
         qat.check_complete(self.options.ranges, _unknown(self.model, self.scheme, learnt))
         return {**estimated(self.model), **learnt}, {}
@@ -152,7 +153,7 @@ class _Tuning:
         named = matching(self.options.keep_float, [node.name for node in self.plain.nodes])
         if self.options.budget is None:
             return named
-        rows = measure.layers(self.model, self.integers(named), self.ranges, self.inputs)
+        rows = measure.layers(self.model, self.integers(named), self.ranges, self.inputs, self.told)
         ranked = [layer.name for layer in sorted(rows, key=lambda layer: layer.own_snr) if layer.weight_snr is not None]
         found = sensitivity.chosen(self._output_snr, ranked, self.options.budget, named)
         added = [name for name in ranked if name in found - named]
@@ -161,6 +162,8 @@ class _Tuning:
         return found
 
     def _output_snr(self, kept: frozenset[str]) -> float:
+        self.told("measuring with layers in floats", self.trials, 0)
+        self.trials += 1
         return min(self.output_noise(self.integers(kept)).values())
 
     @cached_property
@@ -168,7 +171,7 @@ class _Tuning:
         return measure.output_noise(self.model, self.inputs)
 
     def _report(self, kept: frozenset[str], integers: Model) -> Report:
-        rows = measure.layers(self.model, integers, self.ranges, self.inputs)
+        rows = measure.layers(self.model, integers, self.ranges, self.inputs, self.told)
         worst = sorted((row for row in rows if not row.kept), key=lambda row: row.own_snr)[:GAINS]
         gains = sensitivity.gains(self._output_snr, [row.name for row in worst], kept)
         rows = [replace(row, gain=gains.get(row.name)) for row in rows]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import archlang
 from archlang import weights as weights_module
 from archlang.backend import Artifact, Request, compile_graph
-from archlang.backends.tflite import PIPELINE
+from archlang.backends.tflite import PIPELINE, bias
 from archlang.backends.tflite.calibrate import observed
 from archlang.backends.tflite.hybrid import hybrid
 from archlang.backends.tflite.lowering import lower
@@ -129,6 +129,21 @@ def test_biases_learnt_with_roundings_stay_as_they_are() -> None:
     ranges = {qat.range_name("image"): (-1.0, 1.0)}
     assert int8(net, ranges=ranges).data == int8(net, ranges=ranges, bias_correction=False).data
     assert int8(net, ranges=ranges).data != int8(net, ranges=ranges, bias_correction=True).data
+
+
+@pytest.mark.parametrize("positions", [(32, 32), (1, 1)])
+def test_the_mean_of_a_padded_input_is_seen_before_the_padding(positions: tuple[int, int]) -> None:
+    """XNNPACK pads inside of a convolution, but not where calibration looks at what it pads."""
+    graph = archlang.loads("net N:\n  input (3, 32, 32)\n  conv(8, 3, s=2, act=relu)\n").graph
+    model = lower(run(graph, PIPELINE), weights_module.random(graph, 0))
+    assert [op.kind.name for op in model.operators] == ["PAD", "CONV_2D"]
+    (image,) = (x for _, x in model.inputs)
+    assert bias.inputs(model) == {image: True}
+    mean = np.random.default_rng(0).standard_normal((*positions, 3))
+    (found,) = bias.means(model, {image: mean}).values()
+    whole = np.pad(np.broadcast_to(mean, (32, 32, 3)), ((1, 1), (1, 1), (0, 0)))
+    np.testing.assert_allclose(found.mean((0, 1)), whole.mean((0, 1)), rtol=1e-12)
+    assert found.shape == (whole.shape if positions != (1, 1) else mean.shape)
 
 
 def test_biases_behind_a_flattened_map_are_corrected_element_by_element() -> None:

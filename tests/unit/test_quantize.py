@@ -201,6 +201,15 @@ def test_the_mean_of_a_large_map_is_taken_from_some_of_its_positions() -> None:
     np.testing.assert_allclose(found["x"][0, 0], x.mean(axis=(0, 1, 2)), atol=0.05 * float(x.std(axis=(0, 1, 2)).max()))
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_means_over_all_positions_are_taken_of_some_samples(flat: bool) -> None:
+    """Of every fourth of 32; those element by element are taken of all, as no other positions make up for a sample."""
+    x = np.random.default_rng(0).standard_normal((32, 4, 4, 3)).astype(np.float32)
+    found = calibrate.observed(Doubling(), {"x": x}, Tuning(), {}, calibrate.Wanted((), means={"x": flat})).means
+    wanted = x[::4].mean(axis=(0, 1, 2))[None, None] if flat else x.mean(axis=0)
+    np.testing.assert_allclose(found["x"], wanted, atol=1e-6)
+
+
 # ---- equalisation ----------------------------------------------------------------------------------------------------
 
 SPREAD = """
