@@ -7,7 +7,6 @@ from archlang.ops.join import Add, Mul
 from archlang.ops.shape import Input
 from archlang.passes.dead_code import dead_code
 
-
 _EITHER_WAY = (Add, Mul)
 """Ops of two inputs that compute the same, to the last bit, in either order; of three, sums round differently."""
 

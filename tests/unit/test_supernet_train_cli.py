@@ -31,11 +31,18 @@ TRAIN = ("supernet", "train", "tiny.arch", "--data", "few:data", "--batch-size",
 
 DATA = """
 from dataclasses import replace
+import numpy as np
 from archlang.data import load_data
 
 def data():
     found = load_data("digits")
     return replace(found, x_train=found.x_train[:120], y_train=found.y_train[:120])
+
+def even():
+    # ten images of each digit, of which eight are trained on: no batch of 32 has an odd number of them
+    found = load_data("digits")
+    some = np.concatenate([np.flatnonzero(found.y_train == label)[:10] for label in range(10)])
+    return replace(found, x_train=found.x_train[some], y_train=found.y_train[some])
 """
 
 
@@ -205,7 +212,8 @@ def test_a_killed_training_goes_on_to_the_same_end(folder: Path, signal: str) ->
         assert killed.returncode == 130
         assert said.rstrip().endswith("-o killed.safetensors --resume")
     assert _running("-o", "killed.safetensors", "--resume").wait() == 0
-    assert Path("killed.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
+    again, once = weights.load(Path("killed.safetensors")), weights.load(Path("whole.safetensors"))
+    assert all(np.array_equal(again[name], once[name]) for name in once)
 
 
 @pytest.mark.slow
@@ -213,7 +221,7 @@ def test_two_processes_train_what_one_does(folder: Path) -> None:
     """Without BatchNorm, whose statistics each process takes of its own images, the sum of two halves is the whole."""
     text = SPACE.replace("norm=bn", "norm=none")
     Path("tiny.arch").write_text(text)
-    arguments = [*TRAIN, "--epochs", "2", "--lr", "0.02", "--method", "sandwich(sampled=1)"]
+    arguments = [*TRAIN, "--data", "few:even", "--epochs", "2", "--lr", "0.02", "--method", "sandwich(sampled=1)"]
     assert archlang(*arguments, "-o", "one.safetensors").status == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "archlang"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
