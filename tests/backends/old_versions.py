@@ -21,7 +21,7 @@ def takes(file: Path) -> bool:
 
 
 def main(folder: Path) -> None:
-    latest: dict = {}
+    latest: dict[str, int] = {}
     for file in folder.glob("*.tflite"):
         kind, number, _ = file.name.split(".")
         if takes(file):

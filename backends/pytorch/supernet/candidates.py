@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from archlang.backends.pytorch.lowering import LOWERINGS, UNSUPPORTED, as_module, pads_by_hand
 from archlang.backends.source.body import Body, Lowered, build_body, open_circles
@@ -124,7 +125,7 @@ def _candidate(picks: Picks, graph: Graph, by_hand: set[tuple[str, str]], known:
         if node.op.name != "input":
             key = (node.op, graph.input_types(node), bool(by_hand) and enclosing_block(graph, node.name) in by_hand)
             if key not in known:
-                layer = (_zero if isinstance(node.op, Zero) else LOWERINGS[type(node.op)])(*key)
+                layer = _LOWERINGS[type(node.op)](*key)
                 known[key] = (layer, as_module(node.op, layer))
             layers[i], members[i] = known[key]
     return Candidate(picks, graph, region_tree(graph, members), members, layers)
@@ -140,6 +141,9 @@ def _zero(op: Zero, xs: Sequence[TensorType], by_hand: bool) -> Layer:
     return Layer(
         "zero", apply=apply, call_arguments=(Argument(op.stride, label="stride", role="stride"),), weight="light"
     )
+
+
+_LOWERINGS: dict[type[Op], Callable[[Any, Sequence[TensorType], bool], Layer]] = {**LOWERINGS, Zero: _zero}
 
 
 def _padded_by_hand(graph: Graph) -> set[tuple[str, str]]:
