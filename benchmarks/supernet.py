@@ -65,7 +65,7 @@ class Effort:
 
     networks: int = 30
     seeds: int = 2
-    epochs: int = 120
+    epochs: int = 60
     trials: int = 48
 
 

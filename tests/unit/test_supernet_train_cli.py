@@ -221,7 +221,7 @@ def test_two_processes_train_what_one_does(folder: Path) -> None:
     """Without BatchNorm, whose statistics each process takes of its own images, the sum of two halves is the whole."""
     text = SPACE.replace("norm=bn", "norm=none")
     Path("tiny.arch").write_text(text)
-    arguments = [*TRAIN, "--data", "few:even", "--epochs", "2", "--lr", "0.02", "--method", "sandwich(sampled=1)"]
+    arguments = [*TRAIN, "--data", "few:even", "--epochs", "2", "--lr", "0.2", "--method", "sandwich(sampled=1)"]
     assert archlang(*arguments, "-o", "one.safetensors").status == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "archlang"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
@@ -233,8 +233,8 @@ def test_two_processes_train_what_one_does(folder: Path) -> None:
     one, two = weights.load(Path("one.safetensors")), weights.load(Path("two.safetensors"))
     fresh = weights.fresh(build(space()).union.params, 0)
     for name, array in one.items():
-        np.testing.assert_allclose(two[name], array, rtol=1e-3, atol=1e-5)
-    assert np.abs(one["classifier.weight"] - fresh["classifier.weight"]).max() > 1e-2
+        np.testing.assert_allclose(two[name], array, rtol=1e-4, atol=1e-5)
+    assert np.abs(one["classifier.weight"] - fresh["classifier.weight"]).max() > 1e-3
 
 
 # ---- the predictor ---------------------------------------------------------------------------------------------------

@@ -146,6 +146,10 @@ def _zero(op: Zero, xs: Sequence[TensorType], by_hand: bool) -> Layer:
 _LOWERINGS: dict[type[Op], Callable[[Any, Sequence[TensorType], bool], Layer]] = {**LOWERINGS, Zero: _zero}
 
 
+LAYERS: Mapping[type[Op], Callable[[Any, Sequence[TensorType], bool], Layer]] = {**LOWERINGS, Zero: _zero}
+"""As `LOWERINGS`, with what a space may change in one layer."""
+
+
 def _padded_by_hand(graph: Graph) -> set[tuple[str, str]]:
     return {enclosing_block(graph, node.name) for node in graph.nodes if pads_by_hand(node.op)}
 
