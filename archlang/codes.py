@@ -624,23 +624,23 @@ CODES: dict[str, Code] = {
     ),
     "E1302": Code(
         "groups that cannot share weights",
-        "In a supernet a narrower grouped convolution has fewer groups of equal width. Wrong: "
-        "`conv({32, 64}, 3, groups=4)`, whose groups change their width. Right: `conv(c, 3, groups=c // 8)`, or "
+        "In a supernet a narrower grouped convolution has fewer groups of equal width: not "
+        "`conv({32, 64}, 3, groups=4)`, whose groups change their width, but `conv(c, 3, groups=c // 8)`, or "
         "`{conv(32, 3, groups=4), conv(64, 3, groups=4)}`, two steps with weights of their own.",
     ),
     "E1303": Code(
         "kernels without a common centre",
-        "In a supernet a smaller kernel is the centre of a larger one. Wrong: `conv(16, {2, 3})`. Right: "
+        "In a supernet a smaller kernel is the centre of a larger one: not `conv(16, {2, 3})`, but "
         "`conv(16, {3, 5})`, or `{conv(16, 2), conv(16, 3)}`, two steps with weights of their own.",
     ),
     "E1304": Code(
         "a flattened image of changing size",
-        "Behind `flatten` every position has weights of its own, which images of other sizes do not have. Wrong: "
-        "`input (3, r, r)` with `r = {32, 48}`, and `flatten -> linear(10)` at the end. Right: `gap -> linear(10)`.",
+        "Behind `flatten` every position has weights of its own, which images of other sizes do not have: so not "
+        "`input (3, r, r)` with `r = {32, 48}`, and `flatten -> linear(10)` at the end, but `gap -> linear(10)`.",
     ),
     "E1305": Code(
         "positions of changing number",
-        "`pos_embed` has weights for every token. Wrong: `input (3, r, r)` with `r = {32, 48}` before it. Right: one "
+        "`pos_embed` has weights for every token: so not `input (3, r, r)` with `r = {32, 48}` before it, but one "
         "resolution.",
     ),
     "E1306": Code(
@@ -658,8 +658,8 @@ CODES: dict[str, Code] = {
     ),
     "E1310": Code(
         "alternatives that cannot be mixed",
-        "A mixture adds the tensors of all alternatives of a decision, so these have one shape. Right: "
-        "`{conv(16, 3), conv(16, 5)}`, `conv(16, {3, 5})`. Wrong: `conv({16, 32}, 3)`, or a number of repeats.",
+        "A mixture adds the tensors of all alternatives of a decision, so these have one shape: "
+        "`{conv(16, 3), conv(16, 5)}`, `conv(16, {3, 5})`, but not `conv({16, 32}, 3)`, or a number of repeats.",
     ),
     "E1311": Code(
         "a state dict of another supernet",

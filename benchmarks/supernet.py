@@ -53,7 +53,7 @@ BOOTSTRAPS = 2000
 WORST = 0.5
 """The accuracy that a hypervolume is measured from."""
 
-TITLES = ("thousand multiply-accumulates", "accuracy on the test images, %")
+TITLES = ("log10 of multiply-accumulates", "accuracy on the test images, %")
 
 SPACE = Path(__file__).with_suffix(".arch")
 ALONE = Recipe(epochs=8, batch_size=64)
@@ -336,7 +336,10 @@ def _report(
     write_whole(folder / "result.json", json.dumps(document, indent=2) + "\n")
     series = [
         Series(
-            f"search {name}", mark, colour, tuple((each.macs / 1000, 100 * each.test) for each in fronts[name].front)
+            f"search {name}",
+            mark,
+            colour,
+            tuple((math.log10(each.macs), 100 * each.test) for each in fronts[name].front),
         )
         for name, mark, colour in (("by training", "o", "#c0392b"), ("on the supernet", "*", "#1f6fb2"))
     ]

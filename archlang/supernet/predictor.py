@@ -133,5 +133,8 @@ def agreement(space: str, samples: Sequence[Sample], folds: int = 5) -> Agreemen
         rest = [sample for i, sample in enumerate(samples) if i % folds != fold]
         held = [picks for i, (picks, _) in enumerate(samples) if i % folds == fold]
         predicted[fold::folds] = fitted(space, rest).accuracies(held)
-    ranks = float(spearmanr(predicted, true)[0]), float(kendalltau(predicted, true)[0])
-    return Agreement(len(samples), *ranks, float(np.abs(predicted - true).mean()))
+    varied = len(set(predicted)) > 1 and len(set(true)) > 1  # equal numbers have no ranks
+    spearman, kendall = (
+        float(rank(predicted, true)[0]) if varied else float("nan") for rank in (spearmanr, kendalltau)
+    )
+    return Agreement(len(samples), spearman, kendall, float(np.abs(predicted - true).mean()))

@@ -17,7 +17,7 @@ from tests.e2e.program import archlang as run
 
 GROUPS = {
     "weights": ("import", "show", "check", "diff"),
-    "supernet": ("source", "train", "cut", "predictor", "info"),
+    "supernet": ("source", "train", "cut", "predictor", "info", "import"),
 }
 """Commands that only hold others."""
 
