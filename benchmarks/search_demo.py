@@ -27,7 +27,7 @@ from archlang.data import Dataset
 from archlang.device.measure import bench
 from archlang.files import write_whole
 from archlang.search.driver import DATABASE, Progress, run
-from archlang.search.evaluators.train import accuracy_of, int8_model
+from archlang.search.evaluators.train import accuracy_of, calibration_images, int8_model
 from archlang.search.plan import Options, plan_of
 from archlang.search.space import load_search
 from archlang.train import Recipe, train
@@ -35,7 +35,6 @@ from benchmarks import mnist
 from benchmarks.plot import Series, svg, terminal
 
 SPACE = Path(__file__).parents[1] / "specs/spaces/mobilenet_small.arch"
-CALIBRATION_IMAGES = 128
 TARGET = 1.5
 TITLES = ("latency of the int8 model, ms", "accuracy of the int8 model on the test images, %")
 
@@ -171,7 +170,7 @@ def _trained(job: Job) -> str:
     data: Dataset = mnist.data().fitted(net.graph.nodes[net.graph.inputs[0]].type.shape)
     checkpoint = job.folder / f"{job.name}.checkpoint"
     result = train(net.graph, data, Recipe(epochs=job.epochs), checkpoint=checkpoint)
-    model = int8_model(net.graph, result.weights, data.x_train[:CALIBRATION_IMAGES])
+    model = int8_model(net.graph, result.weights, calibration_images(data))
     accuracy = accuracy_of(model, data)
     write_whole(job.model, model)
     write_whole(job.results, json.dumps({"accuracy": accuracy, "macs": net.cost().total.macs}))

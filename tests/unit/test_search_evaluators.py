@@ -12,6 +12,7 @@ import pytest
 
 import archlang
 from archlang import weights
+from archlang.data import from_arrays
 from archlang.errors import ArchError
 from archlang.ir import Graph
 from archlang.search import evaluators
@@ -218,3 +219,14 @@ def test_latency_is_predicted_by_a_table(
     outcome = evaluated(evaluate, limit, candidate(graph))
     assert (outcome.status, outcome.metrics["latency"]) == (Status.REJECTED, 8.0)
     assert stages == ["int8_model"]
+
+
+def test_calibration_images_are_of_all_classes() -> None:
+    """Data are often sorted by class."""
+    y = np.repeat(np.arange(10), 50)
+    x = np.broadcast_to(y[:, None, None, None], (500, 1, 4, 4)).astype(np.float32)
+    data = from_arrays("sorted", {"x_train": x, "y_train": y, "x_test": x, "y_test": y})
+    found = training.calibration_images(data)
+    assert len(found) == training.CALIBRATION_IMAGES
+    assert len(np.unique(found)) == 10
+    assert len(training.calibration_images(replace(data, x_train=data.x_train[:7]))) == 7

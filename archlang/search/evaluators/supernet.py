@@ -12,10 +12,10 @@ from archlang.errors import fail
 from archlang.search.evaluators.protocol import Evaluate
 from archlang.search.evaluators.setting import Setting
 from archlang.search.evaluators.train import (
-    CALIBRATION_IMAGES,
     Latency,
     TrainEvaluator,
     accuracy_of,
+    calibration_images,
     int8_model,
     latency_of,
 )
@@ -122,7 +122,7 @@ class _Session:
     def _of_the_model(self, cut: Cut) -> Metrics:
         """The metrics of the int8 file of a sub-network, which has been recalibrated."""
         data = self.data.fitted(cut.graph.nodes[cut.graph.inputs[0]].type.shape)
-        model = int8_model(cut.graph, cut.weights, data.x_train[:CALIBRATION_IMAGES])
+        model = int8_model(cut.graph, cut.weights, calibration_images(data))
         found = {"flash": float(len(model))}
         if self.latency is not None:
             found["latency"] = self.latency(cut.graph, model)

@@ -162,7 +162,7 @@ class _Session:
 
     def _measured(self, latency: Latency, graph: Graph, data: Dataset) -> Iterator[Metrics]:
         values = weights.initial(graph, self.settings.recipe.seed)
-        model = int8_model(graph, values, data.x_train[:CALIBRATION_IMAGES])
+        model = int8_model(graph, values, calibration_images(data))
         yield {"flash": len(model)}
         yield {"latency": latency(graph, model)}
 
@@ -173,7 +173,7 @@ class _Session:
             result = self._train(candidate, graph, recipe, data)
             yield {"accuracy": result.accuracy}
             if self.settings.int8:
-                model = int8_model(graph, result.weights, data.x_train[:CALIBRATION_IMAGES])
+                model = int8_model(graph, result.weights, calibration_images(data))
                 yield {"accuracy_int8": accuracy_of(model, data)}
 
     def _train(self, candidate: Candidate, graph: Graph, recipe: Recipe, data: Dataset) -> TrainResult:
@@ -218,6 +218,12 @@ def _measured(settings: TrainEvaluator, quiet: Quiet, graph: Graph, model: bytes
             min_secs=settings.min_secs,
             timeout_secs=MEASURE_SECS,
         ).median_ms
+
+
+def calibration_images(data: Dataset) -> NDArray[np.float32]:
+    """Some training images from all over the data, which may be sorted by class."""
+    count = min(CALIBRATION_IMAGES, len(data.x_train))
+    return data.x_train[np.linspace(0, len(data.x_train) - 1, count).astype(np.int64)]
 
 
 def int8_model(graph: Graph, values: weights.Weights, calibration: NDArray[np.float32]) -> bytes:
