@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from archlang.device import places
-from archlang.device.runner import USUAL
 from archlang.errors import ArchError, OutsideError, fail
 from archlang.files import write_whole
 
@@ -43,6 +42,9 @@ KEPT = 100
 """Measurements of the reference that are remembered of each device."""
 
 KEPT_SECS = 30 * 24 * 3600.0
+USUAL = 3
+"""Percentile of them that is the device's usual speed. A tenth was too many on a machine whose neighbours were busy for
+hours: once nine of ten measurements were disturbed, the calm ones seemed fast."""
 
 
 @dataclass(frozen=True)
