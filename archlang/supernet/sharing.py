@@ -162,7 +162,7 @@ def _groups(site: Site) -> Diagnostic | None:
     seen = (
         f"{groups} groups of {inward} to {out} channels in one network, {other} of {other_in} to {other_out} in another"
     )
-    help_ = "let the number of groups follow the width, such as `groups=x.c // 16`, or give it one width"
+    help_ = "let width and groups follow the input, such as `conv(_.c, 3, groups=_.c // 16)`, or give it one width"
     return Diagnostic(
         "E1302", f"convolutions of groups of different widths cannot share weights: {seen}", site.span, help=help_
     )
