@@ -32,6 +32,7 @@ from archlang.search.plan import Options, plan_of
 from archlang.search.space import load_search
 from archlang.train import Recipe, train
 from benchmarks import mnist
+from benchmarks.experiment import parser, percent, start
 from benchmarks.plot import Series, svg, terminal
 
 SPACE = Path(__file__).parents[1] / "specs/spaces/mobilenet_small.arch"
@@ -129,7 +130,7 @@ class _Lines:
         if progress.finished == self.finished:
             return
         self.finished = progress.finished
-        best = "" if progress.best is None else f", best {_percent(progress.best.metrics['accuracy_int8'])}"
+        best = "" if progress.best is None else f", best {percent(progress.best.metrics['accuracy_int8'])}"
         print(f"   {progress.finished} of {progress.trials}{best}, front of {len(progress.front)}", flush=True)
 
 
@@ -175,7 +176,7 @@ def _trained(job: Job) -> str:
     write_whole(job.model, model)
     write_whole(job.results, json.dumps({"accuracy": accuracy, "macs": net.cost().total.macs}))
     checkpoint.unlink(missing_ok=True)
-    return f"{job.name}: {_percent(accuracy)} in int8, {_percent(result.accuracy)} in float32"
+    return f"{job.name}: {percent(accuracy)} in int8, {percent(result.accuracy)} in float32"
 
 
 # 3. measuring
@@ -226,34 +227,25 @@ def _points(judged: list[Judged], found: bool) -> Iterator[tuple[float, float]]:
 def _table(judged: list[Judged]) -> str:
     rows = [f"{'network':28} {'accuracy':>9} {'latency ms':>11} {'MACs':>9}"]
     for each in sorted(judged, key=lambda each: each.latency):
-        rows.append(f"{each.name:28} {_percent(each.accuracy):>9} {each.latency:>11.3f} {each.macs / 1e6:>8.2f}M")
+        rows.append(f"{each.name:28} {percent(each.accuracy):>9} {each.latency:>11.3f} {each.macs / 1e6:>8.2f}M")
     return "\n".join(rows)
 
 
 def _verdict(best: Judged, fastest: Judged | None) -> str:
-    said = f"the best MobileNetV2 is {best.name}: {_percent(best.accuracy)} in {best.latency:.3f} ms"
+    said = f"the best MobileNetV2 is {best.name}: {percent(best.accuracy)} in {best.latency:.3f} ms"
     if fastest is None:
         return f"{said}; no found network is as accurate"
     ratio = best.latency / fastest.latency
     goal = "reached" if ratio >= TARGET else "missed"
-    found = f"{fastest.name} has {_percent(fastest.accuracy)} in {fastest.latency:.3f} ms"
+    found = f"{fastest.name} has {percent(fastest.accuracy)} in {fastest.latency:.3f} ms"
     return f"{said}; {found}: {ratio:.2f} times faster ({TARGET} is {goal})"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}%"
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.search_demo", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo/search-demo"))
-    parser.add_argument("--workers", type=int, default=2, help="candidates at once, a core each")
-    parser.add_argument("--quick", action="store_true", help="four candidates: does it work, not what does it find")
-    return parser.parse_args()
+    made = parser("search_demo", __doc__, "four candidates")
+    made.add_argument("--workers", type=int, default=2, help="candidates at once, a core each")
+    return made.parse_args()
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here")
+    start(main)

@@ -16,7 +16,6 @@ What is finished is in the folder: the same command goes on where it was stopped
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -45,6 +44,7 @@ from archlang.supernet.train import Progress, Sandwich
 from archlang.supernet.train import train as train_supernet
 from archlang.train import Recipe, evaluate, module_of, train
 from benchmarks import mnist
+from benchmarks.experiment import parser, percent, start
 from benchmarks.plot import Series, svg, terminal
 
 Floats = NDArray[np.float64]
@@ -143,7 +143,7 @@ def _all_alone(folder: Path, effort: Effort) -> list[list[Alone]]:
     for seed in range(effort.seeds):
         for i, graph in enumerate(graphs):
             found[i].append(_alone(folder, f"{i:02}", graph, seed))
-            print(f"   network {i}, seed {seed}: {_percent(found[i][-1].test)}", flush=True)
+            print(f"   network {i}, seed {seed}: {percent(found[i][-1].test)}", flush=True)
     return found
 
 
@@ -310,7 +310,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    arguments = _arguments()
+    arguments = parser("supernet", __doc__, "three networks").parse_args()
     effort, folder = QUICK if arguments.quick else Effort(), arguments.folder
     training = _supernet(folder, effort)
     nets = _all_alone(folder, effort)
@@ -355,19 +355,5 @@ def _report(
         print(f"search {name}: hypervolume {volumes[name]:.4f} in {times}")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}%"
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.supernet", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo/supernet"))
-    parser.add_argument("--quick", action="store_true", help="three networks: does it work, not what does it find")
-    return parser.parse_args()
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here")
+    start(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _JSON = "archlang.json"
+_WORDS = "archlang.words"
 
 
 def json_option(function: Decorated) -> Decorated:
@@ -108,10 +110,69 @@ def set_option(function: Decorated) -> Decorated:
     )(function)
 
 
+def training_options(epochs: int, batch_size: int, batch_help: str | None = None) -> Callable[[Decorated], Decorated]:
+    """`--data`, and what a `Recipe` holds: `--epochs`, `--batch-size`, `--lr`, `--seed`, `--device`, `--recipe`, whose
+    text is `settings`. `epochs` and `batch_size` are the defaults."""
+    positive, device = click.FloatRange(0, min_open=True), click.Choice(["auto", "cpu", "cuda"])
+    options = (
+        data_option(required=True),
+        click.option("--epochs", default=epochs, show_default=True, type=click.IntRange(1)),
+        click.option("--batch-size", default=batch_size, show_default=True, type=click.IntRange(2), help=batch_help),
+        click.option("--lr", default=0.1, show_default=True, type=positive, help="Peak learning rate."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
+        click.option(
+            "--device",
+            "--accelerator",
+            default="auto",
+            show_default=True,
+            type=device,
+            help="auto: CUDA where PyTorch finds it.",
+        ),
+        recipe_option,
+    )
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def data_option(
+    required: bool = False, help: str = "digits, npz:FILE, folder:DIR, idx:DIR or module:function."
+) -> Callable[[Decorated], Decorated]:
+    """`--data`: images and their classes."""
+    return click.option("--data", required=required, metavar="D", shell_complete=complete.data, help=help)
+
+
 def recipe_option(function: Decorated) -> Decorated:
     """`--recipe`: how a training goes, as `settings`, a text that `Recipe.with_text` reads."""
     help = "More of the training: 'schedule=step, augment=crop+flip, precision=bfloat16, patience=3'."
     return click.option("--recipe", "settings", default="", metavar="'K=V, ...'", help=help)(function)
+
+
+class Remembering(click.Command):
+    """Keeps the words that it was called with: results say how they were made, and what was stopped how to go on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+def words_of(ctx: click.Context) -> list[str]:
+    """What stood on the command line behind the name of a `Remembering` command."""
+    return list(ctx.meta[_WORDS])
+
+
+def called(ctx: click.Context) -> str:
+    """The line that asks for the same result again: without what says to go on, or how to tell of it."""
+    words = [word for word in words_of(ctx) if word not in ("--resume", "--json")]
+    names: list[str] = []
+    while ctx.parent is not None:  # the outermost is archlang, however it was started
+        names.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return shlex.join(["archlang", *names, *words])
 
 
 def load_net(spec: str, net: str | None, overrides: dict[str, str]) -> Net:

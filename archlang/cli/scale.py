@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang.cli import complete, scale_grid
-from archlang.cli.common import console, devices_option, emit_json, json_option, load_net, net_options, title
+from archlang.cli.common import (
+    Remembering,
+    called,
+    console,
+    devices_option,
+    emit_json,
+    json_option,
+    load_net,
+    net_options,
+    title,
+)
 from archlang.cli.failures import INTERRUPTED
 from archlang.cli.scale_budget import Limit
 from archlang.cli.table import Table, show
@@ -25,15 +34,6 @@ if TYPE_CHECKING:
 _DIMENSIONS = ("depth", "width", "resolution")
 _BUDGETS = ("flops", "macs", "params", "latency")
 _LAST, _LAST_COMPARED = 7, 3
-_WORDS = "archlang.scale.words"
-
-
-class _Remembering(click.Command):
-    """Keeps the words that it was called with: the family says how it was made."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = shlex.join(["archlang", "scale", *args])
-        return super().parse_args(ctx, args)
 
 
 def _mapping(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -48,7 +48,7 @@ def _mapping(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...])
 
 
 @click.command(
-    cls=_Remembering,
+    cls=Remembering,
     epilog="For example: `archlang scale zoo:mobilenet_v2 --flops 2x` finds the member with twice the FLOPs, and "
     "writes it with the family around it; `archlang scale zoo:resnet:r50 --compare --plot r50.svg` scales one "
     "dimension at a time, and all together.",
@@ -128,7 +128,7 @@ def command(
     grid = None
     methods, meters = _methods(options, given), _meters(options)
     if options["evaluator"] is not None and not options["compare"]:
-        grid = scale_grid.search(subject, options, ctx.meta[_WORDS])
+        grid = scale_grid.search(subject, options, called(ctx))
         _stop_if(ctx, grid.interrupted)
         methods = {"compound": grid.best}
     last = options["last"] or (_LAST_COMPARED if options["compare"] else _LAST)
@@ -136,10 +136,10 @@ def command(
     with _live(wanted) as told:
         result = scaled(subject, wanted, told)
     if options["evaluator"] is not None and options["compare"]:
-        result, interrupted = scale_grid.evaluate(result, options, ctx.meta[_WORDS])
+        result, interrupted = scale_grid.evaluate(result, options, called(ctx))
         _stop_if(ctx, interrupted)
     output = options["output"] or Path(f"{subject.net.name}_scaled.arch")
-    _write(result, found, output, ctx.meta[_WORDS])
+    _write(result, found, output, called(ctx))
     drawn = _plot(result, found, options)
     if as_json:
         document = {**result.as_json(), "spec": spec, "output": str(output), "plot": drawn}
@@ -215,7 +215,7 @@ def _live(wanted: Wanted) -> Iterator[Told]:
 
 def _stop_if(ctx: click.Context, interrupted: bool) -> None:
     if interrupted:
-        click.echo(f"stopped; to go on:  {ctx.meta[_WORDS]} --resume", err=True)
+        click.echo(f"stopped; to go on:  {called(ctx)} --resume", err=True)
         ctx.exit(INTERRUPTED)
 
 

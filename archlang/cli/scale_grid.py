@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang.cli import complete
-from archlang.cli.common import Decorated, recipe_option
+from archlang.cli.common import Decorated, data_option, recipe_option
 
 if TYPE_CHECKING:
     from archlang.scale.coefficients import Scales
@@ -30,9 +30,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "the members.",
     ),
     click.option("--maximize", metavar="METRIC", help="What is best in the grid; accuracy if not given."),
-    click.option(
-        "--data", metavar="D", shell_complete=complete.data, help="What the evaluator trains on, or looks at."
-    ),
+    data_option(help="What the evaluator trains on, or looks at."),
     click.option("--epochs", default=5, show_default=True, type=click.IntRange(1), help="Of each training."),
     recipe_option,
     click.option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -13,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang.cli import complete
-from archlang.cli.common import emit_json, import_path_option, json_option, recipe_option, set_option
+from archlang.cli.common import (
+    Remembering,
+    called,
+    data_option,
+    emit_json,
+    import_path_option,
+    json_option,
+    recipe_option,
+    set_option,
+    words_of,
+)
 from archlang.cli.failures import INTERRUPTED
 
 if TYPE_CHECKING:
     from archlang.search.driver import Plan, Progress, SearchResult
     from archlang.search.plan import Options
 
-_WORDS = "archlang.search.words"
 
 PROGRESS = ("auto", "live", "lines", "json", "none")
 """live: a view that is drawn anew. lines: one now and then. json: the same as JSON. auto: live on a terminal, lines on
@@ -37,23 +45,10 @@ def _address(ctx: click.Context, parameter: click.Parameter, text: str | None) -
     return text
 
 
-class _Remembering(click.Command):
-    """Keeps the words that it was called with: winners say how they were found, and a stopped run how to go on."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = list(args)
-        return super().parse_args(ctx, args)
-
-
-@click.command(cls=_Remembering)
+@click.command(cls=Remembering)
 @click.argument("spec", metavar="FILE[:SEARCH]", shell_complete=complete.search_spec)
 @set_option
-@click.option(
-    "--data",
-    metavar="D",
-    shell_complete=complete.data,
-    help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.",
-)
+@data_option()
 @click.option(
     "--device",
     metavar="D",
@@ -134,7 +129,7 @@ def command(ctx: click.Context, /, spec: str, overrides: dict[str, Any], as_json
     from archlang.search.plan import plan_of
     from archlang.search.space import load_search
 
-    plan, notes = plan_of(load_search(spec, overrides), _options(options, _command(ctx)))
+    plan, notes = plan_of(load_search(spec, overrides), _options(options, called(ctx)))
     for note in notes:
         click.echo(f"note: {note}", err=True)
     if options["dry_run"]:
@@ -190,17 +185,11 @@ def _options(given: dict[str, Any], called: str) -> Options:
     return Options(**kept, workers=workers, timeout_secs=given["timeout"], recipe=recipe, command=called)
 
 
-def _command(ctx: click.Context) -> str:
-    """The command as it was typed, without what changes nothing of the search."""
-    words = [word for word in ctx.meta[_WORDS] if word not in ("--resume", "--json")]
-    return shlex.join(["archlang", "search", *words])
-
-
 def _ending(ctx: click.Context, result: SearchResult) -> None:
     folder = result.plan.folder
     if result.exhausted:
         click.echo("the space holds no further candidate that is new and keeps to the constraints", err=True)
     if result.interrupted:
-        where = "" if any(word.split("=")[0] == "--run" for word in ctx.meta[_WORDS]) else f" --run {folder}"
-        click.echo(f"stopped; to go on:  {_command(ctx)}{where} --resume", err=True)
+        where = "" if any(word.split("=")[0] == "--run" for word in words_of(ctx)) else f" --run {folder}"
+        click.echo(f"stopped; to go on:  {called(ctx)}{where} --resume", err=True)
         ctx.exit(INTERRUPTED)

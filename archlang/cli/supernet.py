@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archlang.cli import complete, table
-from archlang.cli.common import console, emit_json, json_option, load_net, net_options, title
+from archlang.cli import table
+from archlang.cli.common import console, data_option, emit_json, json_option, load_net, net_options, title
 from archlang.cli.supernet_import import import_command
 from archlang.cli.supernet_train import train_command
 from archlang.errors import fail
@@ -103,9 +103,7 @@ command.add_command(import_command)
 @click.option("--picks", metavar="JSON|FILE", help="An alternative's number for every decision's key.")
 @click.option("--trial", metavar="DIR:N", help="What trial N of the search in DIR picked.")
 @click.option("--pick", "texts", multiple=True, metavar="K=V", help="A decision's label or key, and its alternative.")
-@click.option(
-    "--data", metavar="D", shell_complete=complete.data, help="Recalibrates the BatchNorms, and tells the accuracy."
-)
+@data_option(help="Recalibrates the BatchNorms, and tells the accuracy.")
 @click.option("-o", "--output", type=_FILE, required=True, metavar="NET.arch")
 @json_option
 def cut_command(
@@ -190,7 +188,7 @@ def _accuracy(net: SuperNet, picks: Picks, data: str) -> float:
 @command.command("predictor")
 @click.argument("file", type=_FILE)
 @net_options
-@click.option("--data", required=True, metavar="D", shell_complete=complete.data, help="As in `supernet train`.")
+@data_option(required=True)
 @click.option("--samples", default=200, show_default=True, type=click.IntRange(20), help="Sub-networks to learn from.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("-o", "--output", type=_FILE, required=True, metavar="P.json")

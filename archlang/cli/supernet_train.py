@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archlang.cli import complete
-from archlang.cli.common import console, emit_json, json_option, net_options, recipe_option
+from archlang.cli.common import Remembering, called, console, emit_json, json_option, net_options, training_options
 from archlang.cli.failures import INTERRUPTED
 from archlang.errors import fail
 
@@ -26,29 +25,13 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 
-_WORDS = "archlang.supernet.words"
-
 PROGRESS = ("auto", "live", "lines", "none")
 """live: a bar. lines: one after every epoch. auto: live on a terminal, else none."""
 
 
-class _Remembering(click.Command):
-    """Keeps the words that it was called with: a training that was stopped says how to go on."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_WORDS] = list(args)
-        return super().parse_args(ctx, args)
-
-
-@click.command("train", cls=_Remembering)
+@click.command("train", cls=Remembering)
 @net_options
-@click.option(
-    "--data",
-    required=True,
-    metavar="D",
-    shell_complete=complete.data,
-    help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.",
-)
+@training_options(epochs=30, batch_size=64, batch_help="Of all processes together.")
 @click.option(
     "--method",
     default="sandwich",
@@ -57,21 +40,6 @@ class _Remembering(click.Command):
     shell_complete=complete.supernet_methods,
     help="single, sandwich, shrinking, enas, darts; arguments so: 'darts(order=2)'.",
 )
-@click.option("--epochs", default=30, show_default=True, type=click.IntRange(1))
-@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(2), help="Of all processes together.")
-@click.option(
-    "--lr", default=0.1, show_default=True, type=click.FloatRange(0, min_open=True), help="Peak learning rate."
-)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option(
-    "--device",
-    "--accelerator",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="auto: CUDA where PyTorch finds it.",
-)
-@recipe_option
 @click.option(
     "--kernel-transform/--no-kernel-transform",
     "transform",
@@ -147,10 +115,10 @@ def _net(space: Any, options: dict[str, Any], seed: int) -> SuperNet:
 def _stopped(ctx: click.Context, checkpoint: Path, processes: Processes) -> None:
     """Say how to go on, and end."""
     if processes.is_first:
-        words = [word for word in ctx.meta[_WORDS] if word not in ("--resume", "--json")]
-        command = shlex.join(["archlang", "supernet", "train", *words])
         kept = checkpoint.exists()
-        click.echo(f"stopped; to go on:  {command} --resume" if kept else "stopped before the first epoch", err=True)
+        click.echo(
+            f"stopped; to go on:  {called(ctx)} --resume" if kept else "stopped before the first epoch", err=True
+        )
     ctx.exit(INTERRUPTED)
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archlang.cli import complete
-from archlang.cli.common import console, emit_json, json_option, load_net, net_options, recipe_option
+from archlang.cli.common import console, emit_json, json_option, load_net, net_options, training_options
 
 if TYPE_CHECKING:
     from archlang.data import Dataset
@@ -19,31 +18,10 @@ if TYPE_CHECKING:
 
 @click.command
 @net_options
-@click.option(
-    "--data",
-    required=True,
-    metavar="D",
-    shell_complete=complete.data,
-    help="digits, npz:FILE, folder:DIR, idx:DIR or module:function.",
-)
-@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(2))
-@click.option(
-    "--lr", default=0.1, show_default=True, type=click.FloatRange(0, min_open=True), help="Peak learning rate."
-)
+@training_options(epochs=10, batch_size=32)
 @click.option(
     "--ema", default=0.0, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Decay; 0: none."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option(
-    "--device",
-    "--accelerator",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="auto: CUDA where PyTorch finds it.",
-)
-@recipe_option
 @click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="Kept each epoch; goes on from it.")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="W.safetensors")

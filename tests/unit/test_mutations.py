@@ -12,6 +12,7 @@ import archlang
 from archlang.catalogue import ZooEntry, nets
 from archlang.check import check
 from archlang.errors import ArchError
+from archlang.ir.graph import Graph
 from archlang.lower.nets import METRICS, metrics
 from archlang.search.mutations import MUTATIONS, Mutant, Subject, mutated, normal_text, ordinary, settled
 from archlang.search.mutations.mutate import known
@@ -157,6 +158,20 @@ def test_each_kind_says_what_it_did(kind: str, story: str) -> None:
         assert story in mutant.story
         assert mutant.kind == kind
         assert_sound(subject, mutant)
+
+
+def test_nothing_comes_behind_the_classifier() -> None:
+    before = archlang.loads(TINY).graph
+    for mutant in tiny("insert", "duplicate", seeds=20):
+        graph = archlang.loads(mutant.text).graph
+        assert len(graph.nodes) > len(before.nodes)
+        assert _classifier(graph) == _classifier(before)
+
+
+def _classifier(graph: Graph) -> tuple[str, ...]:
+    """The ops from the average over the image on."""
+    ops = [node.op.name for node in graph.nodes]
+    return tuple(ops[ops.index("gap") :])
 
 
 def test_comments_layout_and_the_library_stay() -> None:

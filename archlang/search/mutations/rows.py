@@ -105,7 +105,7 @@ def duplicate(subject: Subject) -> Iterator[Site]:
         yield Site(where, (Rewrite(f"{where}: duplicated", {id(row): [row, _again(table, row, roles)]}),))
     for line in flows(subject):
         types = subject.types(line.stmt)
-        if types is not None and types[0].rank == types[1].rank:
+        if types is not None and types[0].rank == types[1].rank and not subject.is_last(line.stmt):
             where = subject.called(line.stmt)
             copy = unnamed(without_strides(subject, line.stmt))
             changes = {id(line.stmt): [line.stmt, placed(copy, after(line.stmt))]}
@@ -148,6 +148,8 @@ def unnamed(stmt: tree.Stmt) -> tree.Stmt:
 
 
 def insert(subject: Subject) -> Iterator[Site]:
+    """Another row behind a row, or a step behind a line. Behind the last, nothing: scores stay what a classifier says.
+    """
     for table, row, roles in rows(subject):
         where = subject.called(row)
         rewrites = []
@@ -158,7 +160,7 @@ def insert(subject: Subject) -> Iterator[Site]:
         yield Site(where, tuple(rewrites))
     for line in flows(subject):
         types = subject.types(line.stmt)
-        if types is not None and _has_room(types[1]):
+        if types is not None and _has_room(types[1]) and not subject.is_last(line.stmt):
             where = subject.called(line.stmt)
             yield Site(where, tuple(_inserted(line, where, text) for text in NEW_STEPS[types[1].rank]))
 

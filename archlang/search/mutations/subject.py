@@ -166,6 +166,11 @@ class Subject:
             return place.path
         return f"{owner}.{place.path.rpartition('.')[2]}"
 
+    def is_last(self, node: tree.Node) -> bool:
+        """Whether what comes out of a part is what the network gives, such as the scores of a classifier."""
+        given = {output.value for output in self.graph.outputs}
+        return any(place.nodes.stop - 1 in given for place in self.places_in(node))
+
     def types(self, node: tree.Node) -> tuple[TensorType, TensorType] | None:
         """What comes into the first instance of a part, and what goes out; None where it became nothing."""
         places = self.places_in(node)
