@@ -23,6 +23,8 @@ _SAMPLES = 4
 _PATCHES = 4096
 _PIXELS = 16.0
 """Whole numbers from 0 on that reach beyond this are taken for pixels that nobody has scaled."""
+_RESIZED = 96.0
+"""And those of an image that reach beyond this, whole or not: resizing makes fractions."""
 
 
 def suspicion(graph: Graph, weights: Weights | None, samples: Samples) -> list[str]:
@@ -54,10 +56,16 @@ def _by_statistics(name: str, values: NDArray[np.float32], ratio: float) -> str:
 
 def _by_look(name: str, values: NDArray[np.float32]) -> str:
     low, high = float(values.min()), float(values.max())
-    if low < 0 or not _PIXELS < high <= 255 or np.any(values[0] != np.rint(values[0])):
+    if low < 0 or not _PIXELS < high <= 255:
+        return ""
+    if np.all(values[0] == np.rint(values[0])):
+        what = "are whole numbers"
+    elif values.ndim == 4 and high > _RESIZED:
+        what = "run"
+    else:
         return ""
     return (
-        f"the calibration inputs `{name}` are whole numbers from {low:g} to {high:g}; most networks are trained on "
+        f"the calibration inputs `{name}` {what} from {low:.4g} to {high:.4g}; most networks are trained on "
         "pixels from 0 to 1, or from about -2 to 2: scale them as for the training"
     )
 

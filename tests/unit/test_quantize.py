@@ -368,13 +368,16 @@ def test_pixels_where_normalised_inputs_were_meant_are_suspected_with_both_range
     assert "times larger" in sentence
 
 
-def test_without_statistics_only_whole_pixels_are_suspected() -> None:
+def test_without_statistics_pixels_are_suspected_by_their_look() -> None:
     graph, weights, x = scaled_net("none")
     name = graph.nodes[0].name
     pixels = np.rint(np.clip(x * 58 + 120, 0, 255)).astype(np.float32)
     assert "whole numbers from 0 to 255" in scale.suspicion(graph, weights, {name: pixels})[0]
     assert scale.suspicion(graph, weights, {name: pixels / np.float32(255)}) == []
     assert scale.suspicion(graph, None, {name: pixels}) == []
+    resized = np.float32(0.9) * pixels + np.float32(0.3)
+    assert "run from 0.3 to 229.8; most networks" in scale.suspicion(graph, weights, {name: resized})[0]
+    assert scale.suspicion(graph, weights, {name: resized - 1}) == []
 
 
 # ---- what stays float ------------------------------------------------------------------------------------------------
