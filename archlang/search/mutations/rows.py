@@ -148,8 +148,7 @@ def unnamed(stmt: tree.Stmt) -> tree.Stmt:
 
 
 def insert(subject: Subject) -> Iterator[Site]:
-    """Another row behind a row, or a step behind a line. Behind the last, nothing: scores stay what a classifier says.
-    """
+    """Another row behind a row, or a step behind a line; nothing behind the last, so that scores come last."""
     for table, row, roles in rows(subject):
         where = subject.called(row)
         rewrites = []

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from archlang.supernet.net import SuperNet
 
+WIDTH = "width"
+
 PARTS: tuple[tuple[str, tuple[str, ...], int, int, float], ...] = (
     ("kernel", ("kernel",), 1, 1, 120.0),
     ("depth", ("depth",), 2, 2, 145.0),
-    ("width", ("expansion", "width"), 2, 4, 145.0),
+    (WIDTH, ("expansion", "width"), 2, 4, 145.0),
 )
 """What opens one after the other: a name, the kinds of decisions, in how many phases, how many sub-networks a step then
 trains, and how many epochs the paper's release gives it, beside `LARGEST` for the largest network."""
@@ -34,8 +36,9 @@ FIRST_PHASE = 25.0
 @dataclass(frozen=True)
 class Shrinking:
     """The largest network is trained first; then kernels, then depths, then expansions and widths may be smaller, the
-    largest alternatives first, and every sub-network learns from the labels and, `teacher` times as much, from the
-    largest network as the first stage left it.
+    largest alternatives first. Before the widths, channels are sorted by importance (`archlang.supernet.sorting`).
+    Every sub-network learns from the labels and, `teacher` times as much, from the largest network as the first stage
+    left it.
 
     Resolutions, operators and connections are open from the beginning. rate: the peak learning rate of the stages
     after the first over the recipe's. Of the epochs each stage gets the paper's share, one at least.
@@ -58,7 +61,7 @@ class Shrinking:
         )
 
     def course(self, run: Run) -> Course:
-        return _Course(run, self.teacher)
+        return _Course(run, self)
 
 
 def _plan(net: SuperNet, rate: float) -> Iterator[tuple[Stage, float]]:
@@ -108,15 +111,25 @@ def _shared(epochs: int, weights: Sequence[float]) -> list[int]:
 
 
 class _Course(Course):
-    def __init__(self, run: Run, weight: float) -> None:
+    def __init__(self, run: Run, method: Shrinking) -> None:
         super().__init__(run)
-        self._weight = weight
+        self._method, self._weight = method, method.teacher
         self._largest = run.net.largest()
         self._teacher: SuperNet | None = None
 
     def enter(self) -> None:
+        if self.stage.name.startswith(WIDTH):
+            self._sort()
         if self.stage.distilled and self._teacher is None and self._weight:
             self._teacher = _copied(self.run.net)
+
+    def _sort(self) -> None:
+        """Narrower sub-networks will take the first channels: the most important ones are to be these."""
+        from archlang.supernet.sorting import sort_channels
+
+        recipe, stages = self.run.recipe, self._method.stages(self.run.net, self.run.recipe.epochs)
+        number = [stage.name for stage in stages].index(self.stage.name)
+        sort_channels(self.run.net, stages[number - 1].open, recipe.seed)
 
     def step(self, batch: Batch) -> torch.Tensor:
         run, stage = self.run, self.stage
