@@ -53,6 +53,14 @@ if TYPE_CHECKING:
     help="Of the model; the runs are shared out to them.",
 )
 @click.option(
+    "--patience",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    metavar="SECS",
+    help="So long to wait, in all, for a machine that is slower than usual to be undisturbed.",
+)
+@click.option(
     "--reference",
     metavar="FILE|none",
     default="own",
@@ -96,6 +104,7 @@ def command(
     min_secs: float,
     profile: bool,
     processes: int,
+    patience: float,
     reference: str,
     cache_folder: Path | None,
     no_cache: bool,
@@ -108,8 +117,9 @@ def command(
     --runtime says otherwise.
 
     Several processes each warm up, then run until both --runs and --min-secs are reached, and again where that was too
-    noisy, in turns with a reference model. The median counts; p10, p90 and the interquartile range tell how far to
-    trust it. A result that is calm is kept, and found again for the same model, device, runtime and threads.
+    noisy, in turns with a reference model; while that is slower than usual, they wait (--patience). The median counts;
+    p10, p90 and the interquartile range tell how far to trust it. A result that is calm is kept, and found again for
+    the same model, device, runtime and threads.
 
     --build-table measures a sample of --space instead and fits a model, with which `cost --device` and a search predict
     latency; --validate measures networks that the model has not seen.
@@ -125,6 +135,7 @@ def command(
         "min_secs": min_secs,
         "profile": profile,
         "processes": processes,
+        "patience_secs": patience,
     }
     options |= {"cache": _cache(cache_folder, no_cache), "compare": None if reference == "none" else reference}
     with tempfile.TemporaryDirectory(prefix="archlang-") as folder, bench_progress(device) as told:
@@ -273,11 +284,13 @@ def _show_result(result: BenchResult) -> None:
         click.echo(f"{result.ratio:.3f} times {compared.name} reference model, which took {compared.median_ms:.3f} ms")
     if result.cached:
         click.echo("from the cache: --no-cache measures anew")
+    if result.waited_secs >= 1:
+        click.echo(f"waited {result.waited_secs:.0f} s for the device to be undisturbed", err=True)
     if result.corrected and result.reference is not None:
         slower = result.raw_median_ms / result.median_ms
         click.echo(
             f"the device was {slower:.2f} times slower than usual, as the reference shows: "
-            f"{result.raw_median_ms:.3f} ms were measured, and corrected by that",
+            f"{result.raw_median_ms:.3f} ms were measured, and roughly corrected by that",
             err=True,
         )
     elif result.noisy:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -29,6 +29,9 @@ RUNS, MIN_SECS = 20, 0.2
 
 ATTEMPTS = 3
 """Where every turn is a process."""
+
+PATIENCE_SECS = 20.0
+"""At first, for each network."""
 
 VALIDATION_PROCESSES = 2
 """Of each network to validate with."""
@@ -206,6 +209,17 @@ def _alternatives(decision: Decision) -> list[str]:
     return [alternative(decision, index) for index in range(decision.count)]
 
 
+class Patience:
+    """How long it is worth waiting for a device to be undisturbed: half as long after each time that it was in vain,
+    so that one which is busy for hours does not eat up a budget."""
+
+    def __init__(self) -> None:
+        self.secs = PATIENCE_SECS
+
+    def learn(self, in_vain: bool) -> None:
+        self.secs = self.secs / 2 if in_vain else PATIENCE_SECS
+
+
 @dataclass(frozen=True)
 class Meter:
     """Measures networks. processes, attempts: of each; see `bench`."""
@@ -215,6 +229,7 @@ class Meter:
     threads: int
     processes: int
     attempts: int
+    patience: Patience = field(default_factory=Patience)
 
     @classmethod
     def of(cls, asked: Asked, quantize: str, threads: int, processes: int) -> Meter:
@@ -243,7 +258,9 @@ class Meter:
             processes=self.processes,
             compare=compare,
             attempts=self.attempts,
+            patience_secs=self.patience.secs,
         )
+        self.patience.learn(result.corrected)
         return Reading(result.median_ms, result.iqr_ms, result.runtime)
 
 

@@ -29,6 +29,9 @@ __all__ = ["NOISY", "BenchResult", "Statistics", "bench", "measured"]
 WARMUP_RUNS, WARMUP_SECS = 3, 0.1
 """Of each process."""
 
+PATIENCE_SECS = 60.0
+"""What disturbs a machine that others share lasts for some ten seconds at a time."""
+
 _SUFFIXES = (".tflite", ".onnx", ".py")
 """The last: a generated PyTorch module, as `torch_file` writes it."""
 
@@ -59,6 +62,15 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is done for one result; see `bench`."""
+
+    processes: int = PROCESSES
+    attempts: int = ATTEMPTS
+    patience_secs: float = 0.0
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """Latency of a model for batch 1, in milliseconds.
 
@@ -70,7 +82,8 @@ class BenchResult:
     samples_ms: every run of every process, in their order; the mean or median of `averaged` runs each, where the
     device's tool does not tell single ones. runs: their number. ops: time per operator, where it was asked for.
     before, after: the state of the device around it all, as far as it tells it. estimate: no device ran it, a model of
-    one did. cached: when it was measured (ISO 8601), where that was not now.
+    one did. cached: when it was measured (ISO 8601), where that was not now. waited_secs: for the device to be
+    undisturbed.
     """
 
     median_ms: float
@@ -97,6 +110,7 @@ class BenchResult:
     corrected: bool = False
     raw_median_ms: float = 0.0
     cached: str = ""
+    waited_secs: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The fields that `bench --json` promises, and the samples."""
@@ -152,6 +166,7 @@ def bench(
     graph: Graph | None = None,
     told: Told = lambda done: None,
     attempts: int = ATTEMPTS,
+    patience_secs: float = PATIENCE_SECS,
 ) -> BenchResult:
     """Measure the latency of a .tflite or .onnx file, or of its content, on random inputs; or of a PyTorch module in a
     .py file of `torch_file`.
@@ -160,7 +175,8 @@ def bench(
     result is too noisy, three times at most. profile: also the time per operator. compare: the reference model that is
     measured in turns with it: archlang's own, a file, or None. cache: where results are looked up and kept. graph: what
     the model was made from, so that a profile can name lines and blocks; else a .tflite file of ours says where to
-    look. timeout_secs: for each process. told: is called after each process, with how many have ended.
+    look. timeout_secs: for each process. told: is called after each process, with how many have ended. patience_secs:
+    for how long to wait in all, on this machine and by ssh, for the device to be as fast as the reference knows it.
 
     Raises ArchError where the file is missing, corrupt or of another kind; OutsideError where the device or the
     runtime is missing, or hangs.
@@ -180,10 +196,11 @@ def bench(
         path = _in_file(model, folder) if isinstance(model, bytes) else _checked(Path(model))
         way = stack.enter_context(closing(transport.get(device)))
         if isinstance(way, Estimated):
-            result = measured(way, path, device, settings, processes=1)
+            result = measured(way, path, device, settings, Effort(processes=1))
         else:
             other = _compared(compare, path.suffix)
-            result = _looked_up(way, path, device, settings, processes, other, folder, cache, told, attempts)
+            effort = Effort(processes, attempts, min(patience_secs, timeout_secs / 2))
+            result = _looked_up(way, path, device, settings, effort, other, folder, cache, told)
     if result.ops is None:
         return result
     content = model if isinstance(model, bytes) else path.read_bytes()
@@ -195,22 +212,21 @@ def _looked_up(
     path: Path,
     device: str,
     settings: Settings,
-    processes: int,
+    effort: Effort,
     other: Reference | None,
     folder: Path,
     cache: Cache | None,
     told: Told,
-    attempts: int,
 ) -> BenchResult:
     """From the cache where it is there, else measured, and put there where it is calm."""
     key = _key(way, path, settings) if cache is not None else None
-    asked = Asked(settings.runs, settings.min_secs, processes, settings.profile, other.digest if other else "")
+    asked = Asked(settings.runs, settings.min_secs, effort.processes, settings.profile, other.digest if other else "")
     if cache is not None and key is not None:
         known = _known(cache.find(key, asked), device)
         if known is not None:
             return known if settings.profile else replace(known, ops=None)
     fingerprint = key.device if key is not None else way.describe().fingerprint if other is not None else ""
-    result = measured(way, path, device, settings, processes, other, fingerprint, folder, told, attempts)
+    result = measured(way, path, device, settings, effort, other, fingerprint, folder, told)
     if cache is not None and key is not None and not result.noisy:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         cache.put(key, asked, replace(result, cached=now).as_json())
@@ -237,20 +253,19 @@ def measured(
     model: Path,
     device: str,
     settings: Settings,
-    processes: int = PROCESSES,
+    effort: Effort = Effort(),
     other: Reference | None = None,
     fingerprint: str = "",
     folder: Path | None = None,
     told: Told = lambda done: None,
-    attempts: int = ATTEMPTS,
 ) -> BenchResult:
     """Measure by the protocol. other: the reference model, which is written to the folder."""
     if other is None or folder is None:
-        return _result(
-            measure(way, Plan(model, settings, processes, told=told, attempts=attempts)), None, device, settings.threads
-        )
+        plan = Plan(model, settings, effort.processes, told=told, attempts=effort.attempts)
+        return _result(measure(way, plan), None, device, settings.threads)
     speeds = Speeds.of(fingerprint, other.digest, settings.threads)
-    plan = Plan(model, settings, processes, other.write(folder), speeds, told, attempts)
+    file = other.write(folder)
+    plan = Plan(model, settings, effort.processes, file, speeds, told, effort.attempts, effort.patience_secs)
     return _result(measure(way, plan), other, device, settings.threads)
 
 
@@ -282,6 +297,7 @@ def _result(found: Measured, other: Reference | None, device: str, threads: int)
         ratio=reading.ratio,
         corrected=reading.corrected,
         raw_median_ms=median(_samples(reading.turns)),
+        waited_secs=found.waited_secs,
     )
 
 

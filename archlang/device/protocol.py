@@ -6,9 +6,10 @@ A process has its own memory layout, so one alone is not enough; the median is o
 the two models take turns of some milliseconds; where the device's tool knows one model only, each turn is a process.
 The reference on both sides of a candidate tells how fast the device was at that moment. Turns that met the usual speed
 count as they are: undisturbed medians vary by 2 % and their ratios to the reference by 1.9 %, so that dividing gains
-nothing. Where too few did, there is more measuring, and at last each is divided by how much slower the reference was.
-(A device that is disturbed all the time is slower by another factor for each model: with a busy neighbour on the same
-core, networks of a MnasNet-like space took 1.50 times their time when the reference took 1.57 times its own.)
+nothing. While the reference is slow, there is waiting, as long as patience lasts; then there is more measuring, and at
+last each turn is divided by how much slower the reference was. That is exact where a clock is slower, and rough where
+another process has a part of the core: with one that made the reference 1.58 times slower, nine networks took 1.34
+(MobileNetV3) to 1.63 times (ShuffleNetV2) their own.
 """
 
 from __future__ import annotations
@@ -139,11 +140,12 @@ class Reading:
 @dataclass(frozen=True)
 class Measured:
     """What came out. turns: all of them, in their order; reading: of all attempts together. references_ms: the median
-    of each turn of the reference."""
+    of each turn of the reference. waited_secs: for the device to be undisturbed."""
 
     turns: tuple[Turn, ...]
     reading: Reading
     references_ms: tuple[float, ...]
+    waited_secs: float = 0.0
 
     @property
     def attempts(self) -> int:
@@ -157,7 +159,8 @@ Told = Callable[[int], None]
 @dataclass(frozen=True)
 class Plan:
     """What to measure, and how. settings: for all processes of an attempt together. reference: the file. speeds: what
-    the reference took before. attempts: the most of them."""
+    the reference took before. attempts: the most of them. patience_secs: for how long to wait in all, in processes that
+    hold both models, while the device is slower than usual."""
 
     model: Path
     settings: Settings
@@ -166,6 +169,7 @@ class Plan:
     speeds: Speeds | None = None
     told: Told = lambda done: None
     attempts: int = ATTEMPTS
+    patience_secs: float = 0.0
 
     @property
     def share(self) -> Settings:
@@ -190,7 +194,7 @@ def measure(way: Transport, plan: Plan) -> Measured:
             break
     if plan.speeds is not None:
         plan.speeds.add(run.speeds_ms)
-    return Measured(tuple(run.done), reading, tuple(run.references_ms))
+    return Measured(tuple(run.done), reading, tuple(run.references_ms), run.waited_secs)
 
 
 class _Run:
@@ -201,6 +205,7 @@ class _Run:
         self.before = [ms for _, ms in plan.speeds.known()] if plan.speeds is not None else []
         self.references_ms: list[float] = []
         self.done: list[Turn] = []
+        self.waited_secs = 0.0
         self._count = self._candidates = 0
 
     @property
@@ -241,11 +246,16 @@ class _InOneProcess(_Run):
         return self._speeds_ms
 
     def _candidate(self, attempt: int, share: Settings) -> None:
-        sampled = self._process(self.plan.model, replace(share, reference=self.plan.reference, usual_ms=self.usual_ms))
+        patience = max(0.0, self.plan.patience_secs - self.waited_secs)
+        share = replace(share, reference=self.plan.reference, usual_ms=self.usual_ms, patience_secs=patience)
+        sampled = self._process(self.plan.model, share)
         references, start = sampled.references_ms, 0
+        self.waited_secs += sampled.waited_secs
         for i, count in enumerate(sampled.stretches):
+            if not count:
+                continue  # it waited
             own = replace(sampled, samples_ms=sampled.samples_ms[start : start + count], stretches=(), references_ms=())
-            once = own if i == 0 else replace(own, warmup_runs=0, ops=None)
+            once = own if start == 0 else replace(own, warmup_runs=0, ops=None)
             self.done.append(Turn(attempt, once, references[i : i + 2], self._candidates))
             start += count
         self.references_ms += references

@@ -43,6 +43,7 @@ def sampled(ask: Ask, model: Path, where: str, settings: Settings, reference: st
         delegate=answer["delegate"],
         stretches=tuple(answer["stretches"]),
         references_ms=tuple(map(float, answer["references_ms"])),
+        waited_secs=float(answer["waited_secs"]),
     )
 
 

@@ -18,7 +18,7 @@ class Settings:
     `min_secs` have. timeout_secs: after this the device counts as hung.
 
     reference: of transports that `interleave`, a model that is run in turns with it. usual_ms: what that takes on the
-    undisturbed device; 0 where that is not known.
+    undisturbed device; 0 where that is not known. patience_secs: for how long to wait for it to be undisturbed.
     """
 
     threads: int = 1
@@ -31,6 +31,7 @@ class Settings:
     timeout_secs: float = 600.0
     reference: Path | None = None
     usual_ms: float = 0.0
+    patience_secs: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Sampled:
     before, after: the state of the device around the runs. estimate: no device ran it, a model of one did. delegate:
     what runs operators in the runtime's stead, as far as it is known.
     stretches: how many of the samples were taken between two turns of the reference, and references_ms what each of its
-    turns took, one more; both are empty where it was not run with it.
+    turns took, one more; both are empty where it was not run with it. waited_secs: for the device to be undisturbed.
     """
 
     runtime: str
@@ -95,6 +96,7 @@ class Sampled:
     delegate: str = ""
     stretches: tuple[int, ...] = ()
     references_ms: tuple[float, ...] = ()
+    waited_secs: float = 0.0
 
 
 def interleaves(way: Transport) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archlang.device import reference, runner
-from archlang.device.measure import BenchResult, measured
+from archlang.device.measure import BenchResult, Effort, measured
 from archlang.device.protocol import ATTEMPTS, NOISY, WELL_KNOWN, Measured, Plan, Statistics, measure
 from archlang.device.reference import Reference, Speeds
 from archlang.device.transport import Conditions, OpTime, Sampled, Settings
@@ -86,7 +86,7 @@ WILDER_RUNS = [1.0, 9.0, 0.1, 5.0, 9.0]
 
 
 def _measured(*attempts: list[float], processes: int = 1) -> BenchResult:
-    result = measured(Scripted(*attempts), Path("m.tflite"), "host", Settings(), processes)
+    result = measured(Scripted(*attempts), Path("m.tflite"), "host", Settings(), Effort(processes))
     assert result.runs == len(result.samples_ms) == sum(process.runs for process in result.processes)
     assert result.warmup_runs == 3 * len(result.processes)
     assert (result.ratio, result.reference, result.corrected) == (None, None, False)
@@ -255,7 +255,11 @@ class Turning(Drifting):
         self.asked.append(settings)
         self.now += 0.1
         told = runner.in_turns(
-            lambda: self._run(model), lambda: self._run(REFERENCE), vars(settings), lambda: round(self.now * 1e9)
+            lambda: self._run(model),
+            lambda: self._run(REFERENCE),
+            vars(settings),
+            lambda: round(self.now * 1e9),
+            self._sleep,
         )
         return Sampled(
             "fake 1.0",
@@ -263,7 +267,11 @@ class Turning(Drifting):
             told["warmup_runs"],
             stretches=tuple(told["stretches"]),
             references_ms=tuple(told["references_ms"]),
+            waited_secs=told["waited_secs"],
         )
+
+    def _sleep(self, secs: float) -> None:
+        self.now += secs
 
     def _run(self, model: Path) -> None:
         self.now += TRUE_MS[model] * self.factor(self.now) * self.noise.normal(1, 0.005) / 1000
@@ -319,6 +327,41 @@ def test_a_device_that_is_disturbed_all_the_time_is_said_to_be(tmp_path: Path) -
     assert found.reading.statistics.median == pytest.approx(8, rel=0.02)
 
 
+def _patient(factor: Callable[[float], float], patience_secs: float, tmp_path: Path) -> Measured:
+    """On a device whose usual speed is known."""
+    speeds = Speeds(tmp_path / "speeds.json")
+    speeds.add([0.5] * 20)
+    return measure(Turning(factor), Plan(MODEL, SHORT, 3, REFERENCE, speeds, patience_secs=patience_secs))
+
+
+def test_patience_outlasts_what_disturbs_a_device(tmp_path: Path) -> None:
+    found = _patient(lambda now: 1.0 if now > 20 else 1.75, 60, tmp_path)
+    assert (found.attempts, found.reading.corrected, found.reading.noisy) == (1, False, False)
+    assert found.waited_secs == pytest.approx(20, abs=2)
+    assert found.reading.statistics.median == pytest.approx(8, rel=0.01)
+    assert all(turn.sampled.samples_ms for turn in found.turns)
+
+
+def test_patience_pauses_within_a_process_and_goes_on(tmp_path: Path) -> None:
+    found = _patient(lambda now: 1.75 if 0.4 < now < 5 or 6 < now < 9 else 1.0, 60, tmp_path)
+    assert found.waited_secs == pytest.approx(7.6, abs=1)
+    assert (found.attempts, found.reading.corrected) == (1, False)
+    assert found.reading.statistics.median == pytest.approx(8, rel=0.01)
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    """All processes together wait for no longer; then it is measured as it is, and said."""
+    found = _patient(lambda now: 1.75, 5, tmp_path)
+    assert found.waited_secs == pytest.approx(5, abs=0.5)
+    assert (found.attempts, found.reading.corrected) == (ATTEMPTS, True)
+    assert found.reading.statistics.median == pytest.approx(8, rel=0.02)
+
+
+def test_who_does_not_know_the_usual_speed_does_not_wait() -> None:
+    found = measure(Turning(lambda now: 1.75), Plan(MODEL, SHORT, 1, REFERENCE, attempts=1, patience_secs=60))
+    assert found.waited_secs == 0
+
+
 def test_attempts_can_be_fewer(tmp_path: Path) -> None:
     speeds = Speeds(tmp_path / "speeds.json")
     speeds.add([0.5] * 20)
@@ -335,7 +378,7 @@ def test_a_turn_leaves_out_the_run_that_finds_its_caches_taken() -> None:
 def test_the_processes_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     other = Reference("ours", ".tflite", b"content")
-    result = measured(Turning(lambda now: 1.0), MODEL, "board", SHORT, 3, other, "board", tmp_path)
+    result = measured(Turning(lambda now: 1.0), MODEL, "board", SHORT, Effort(), other, "board", tmp_path)
     assert len(result.processes) == 3
     assert sum(process.runs for process in result.processes) == len(result.samples_ms) == result.runs
     assert all(len(process.reference_ms) > 2 and process.counts for process in result.processes)
@@ -349,7 +392,7 @@ def test_the_result_tells_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     Speeds.of("board", other.digest, 1).add([0.5] * 20)
     monkeypatch.setitem(TRUE_MS, tmp_path / f"reference-{other.digest[:16]}.tflite", 0.5)
     result = measured(
-        Drifting(lambda now: 2.0), MODEL, "board", Settings(runs=9, min_secs=0.1), 3, other, "board", tmp_path
+        Drifting(lambda now: 2.0), MODEL, "board", Settings(runs=9, min_secs=0.1), Effort(), other, "board", tmp_path
     )
     assert (result.corrected, result.noisy, result.attempts) == (True, True, ATTEMPTS)
     assert (result.median_ms, result.raw_median_ms) == pytest.approx((8, 16), rel=0.02)

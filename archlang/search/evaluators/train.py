@@ -32,6 +32,8 @@ from archlang.train import Epoch, Recipe, TrainResult, check_classifier, check_f
 CALIBRATION_IMAGES = 128
 MEASURE_SECS = 120.0
 """After which a measurement has hung."""
+PATIENCE_SECS = 5.0
+"""To wait for a calm device: what disturbs it may be the other workers, who do not pause."""
 
 _NEUTRAL = ("folder", "train_threads", "trusted", "keep", "shared", "part")
 """Settings that do not change what a candidate is worth."""
@@ -217,6 +219,7 @@ def _measured(settings: TrainEvaluator, quiet: Quiet, graph: Graph, model: bytes
             runs=settings.runs,
             min_secs=settings.min_secs,
             timeout_secs=MEASURE_SECS,
+            patience_secs=PATIENCE_SECS,
         ).median_ms
 
 
