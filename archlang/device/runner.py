@@ -47,8 +47,8 @@ MOST = 2
 """How many times the time that was asked for is spent to see the device undisturbed."""
 
 
-PAUSE_SECS = 0.3
-"""Between two looks at the reference while the device is disturbed: that lasts for seconds or minutes."""
+PAUSE_SECS = 0.1
+"""Between two looks at the reference while the device is disturbed. Calm moments may be as short as a second."""
 
 
 class Failure(Exception):
