@@ -128,15 +128,14 @@ def in_turns(
     stretches: list[list[float]] = []
     waited = 0.0
     while not enough(stretches, references, request):
-        if waited < request.get("patience_secs", 0.0) and 0 < CALM * request["usual_ms"] < references[-1]:
-            start = clock()
+        start = clock()
+        waits = waited < request.get("patience_secs", 0.0) and 0 < CALM * request["usual_ms"] < references[-1]
+        if waits:
             sleep(PAUSE_SECS)
             repeat(other, 1, REFERENCE_SECS, clock)  # the caches forget, and clocks slow down
-            stretches.append([])
-            waited += (clock() - start) / 1e9
-        else:
-            stretches.append(stretch(run, STRETCH_SECS, clock))
+        stretches.append([] if waits else stretch(run, STRETCH_SECS, clock))
         references.append(_median(stretch(other, REFERENCE_SECS, clock)))
+        waited += (clock() - start) / 1e9 if waits else 0.0
     samples = [ms for each in stretches for ms in each]
     counts = {"warmup_runs": len(warmup) + 1, "stretches": [len(each) for each in stretches]}
     return {"samples_ms": samples, "references_ms": references, "waited_secs": waited, **counts}

@@ -337,7 +337,7 @@ def _patient(factor: Callable[[float], float], patience_secs: float, tmp_path: P
 def test_patience_outlasts_what_disturbs_a_device(tmp_path: Path) -> None:
     found = _patient(lambda now: 1.0 if now > 20 else 1.75, 60, tmp_path)
     assert (found.attempts, found.reading.corrected, found.reading.noisy) == (1, False, False)
-    assert found.waited_secs == pytest.approx(20, abs=2)
+    assert found.waited_secs == pytest.approx(20, abs=1)
     assert found.reading.statistics.median == pytest.approx(8, rel=0.01)
     assert all(turn.sampled.samples_ms for turn in found.turns)
 
