@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
@@ -50,10 +51,24 @@ def best_first(points: Sequence[Point], count: int) -> list[int]:
     while left and len(found) < count:
         front = undominated([points[i] for i in left])
         members = [left[i] for i in front]
-        spread = crowding([points[i] for i in members])
+        spread = _spread_of([points[i] for i in members])
         found += [members[i] for i in sorted(range(len(members)), key=spread.__getitem__, reverse=True)]
         left = [i for i in left if i not in members]
     return found[:count]
+
+
+def _spread_of(front: Sequence[Point]) -> list[float]:
+    """The crowding distances of points none of which dominates another. Different pairs have one order for both of
+    their values, as they rise in the one and fall in the other."""
+    if len(front[0]) != 2 or len(set(front)) < len(front):
+        return crowding(front)
+    distance = [math.inf] * len(front)
+    order = sorted(range(len(front)), key=front.__getitem__)
+    (low, high_second), (high, low_second) = front[order[0]], front[order[-1]]
+    for before, i, after in zip(order, order[1:], order[2:], strict=False):
+        (x, y), (next_x, next_y) = front[before], front[after]
+        distance[i] = (next_x - x) / (high - low) + (y - next_y) / (high_second - low_second)
+    return distance
 
 
 def undominated(points: Sequence[Point]) -> list[int]:

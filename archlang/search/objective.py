@@ -125,7 +125,10 @@ class Objective:
 
     def fittest(self, group: Sequence[Metrics], count: int = 1) -> list[int]:
         """The places of the `count` fittest of a group, the fittest first; of equal ones the first."""
-        if self.reward is None and len(self._signs) > 1:
+        if self.reward is None and len(self._signs) == 2:  # as `point` says, at once
+            (first, sign), (second, other) = self._signs
+            return best_first([(sign * metrics[first], other * metrics[second]) for metrics in group], count)
+        if self.reward is None and len(self._signs) > 2:
             return best_first([self.point(metrics) for metrics in group], count)
         fitness = self.fitness(group)
         return sorted(range(len(group)), key=lambda i: -fitness[i])[:count]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from random import Random
 from typing import Any, Protocol
 
@@ -183,10 +183,19 @@ class Trial:
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
+@cache
+def _quoted(key: str) -> str:
+    return json.dumps(key)
+
+
 def key_of(picks: Picks) -> str:
-    """The picks as text. Picks that know it already have it as `key`."""
+    """The picks as text: JSON, sorted, without spaces. Picks that know it already have it as `key`."""
     key: str | None = getattr(picks, "key", None)
-    return _encode(picks) if key is None else key
+    if key is not None:
+        return key
+    if set(map(type, picks.values())) <= {int}:  # in a third of the encoder's time
+        return "{" + ",".join([f"{_quoted(name)}:{index}" for name, index in sorted(picks.items())]) + "}"
+    return _encode(picks)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archlang.errors import ArchError
-from archlang.search.front import Front, best_first, crowding, dominates, ranks
+from archlang.search.front import Front, best_first, crowding, dominates, ranks, undominated
 from archlang.search.objective import Constraint, Objective, restricted
-from archlang.search.trial import Status, Trial
+from archlang.search.trial import Status, Trial, key_of
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=25)
 
@@ -79,6 +81,21 @@ def test_fitness_of_one_objective_is_its_value() -> None:
     group = [{"latency": 3.0}, {"latency": 1.0}]
     assert Objective(minimize=("latency",)).fitness(group) == [-3.0, -1.0]
     assert Objective(maximize=("latency",)).fitness(group) == [3.0, 1.0]
+
+
+@given(st.dictionaries(st.text(max_size=8), st.integers(-3, 99) | st.booleans() | st.text(max_size=3)))
+def test_a_key_is_json(picks: dict[str, Any]) -> None:
+    assert key_of(picks) == json.dumps(picks, sort_keys=True, separators=(",", ":"))
+
+
+@given(pairs, st.integers(1, 5))
+def test_the_best_of_pairs_are_those_that_crowding_tells(found: list[tuple[int, ...]], count: int) -> None:
+    """Pairs have a shorter way, with the same places in the same order, to the last bit."""
+    first = undominated(found)
+    room = crowding([found[i] for i in first])
+    ordered = sorted(range(len(first)), key=lambda i: -room[i])
+    wanted = [first[i] for i in ordered][:count]
+    assert best_first(found, count)[: len(wanted)] == wanted
 
 
 def test_fitness_of_several_is_the_rank_and_then_the_crowding() -> None:
