@@ -339,9 +339,17 @@ def _quoted(word: str) -> str:
 # ---- the event loop --------------------------------------------------------------------------------------------------
 
 
-@cache
+_FIRST = threading.Lock()
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     """One loop in a thread of its own for all boards: each is driven from its own thread, all at once."""
+    with _FIRST:  # two boards may ask for it in the same moment
+        return _started()
+
+
+@cache
+def _started() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="archlang-ssh", daemon=True).start()
     return loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import hashlib
 import json
 import os
@@ -384,3 +385,15 @@ def test_the_agent_stands_alone() -> None:
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.partition(b"\n")[2])
     assert not Path(answer["folder"]).exists()
+
+
+def test_boards_that_begin_in_the_same_moment_share_one_loop() -> None:
+    ssh._started.cache_clear()
+    begin = threading.Barrier(8)
+
+    def loop(_: int) -> asyncio.AbstractEventLoop:
+        begin.wait()
+        return ssh._loop()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(loop, range(8)))) == 1

@@ -136,7 +136,8 @@ def _zero(op: Zero, xs: Sequence[TensorType], by_hand: bool) -> Layer:
 
     def apply(module: str, arguments: Texts, inputs: Sequence[Expression]) -> Expression:
         stride = flat(arguments["stride"] or "1")
-        return call("torch.zeros_like", joined(*inputs, "" if stride == "1" else f"[:, :, ::{stride}, ::{stride}]"))
+        step = f"::{stride}" if stride.isidentifier() or stride.isdigit() else f":: {stride}"  # as formatters write it
+        return call("torch.zeros_like", joined(*inputs, "" if stride == "1" else f"[:, :, {step}, {step}]"))
 
     return Layer(
         "zero", apply=apply, call_arguments=(Argument(op.stride, label="stride", role="stride"),), weight="light"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,18 +52,19 @@ def type_name(known: Variable) -> str:
 
 
 def _forward(planned: Planned) -> list[str]:
-    inputs = [f"{name}: Tensor" for name in planned.inputs]
     arguments = [f"{name}: {type_name(planned.dynamics.used[name])}" for name in planned.arguments]
     count = len(planned.flow.outputs)
     returns = "Tensor" if count == 1 else f"tuple[{', '.join(['Tensor'] * count)}]"
-    lines = definition("forward", ["self", *inputs, *arguments], returns, INDENT)
-    for local, formula in planned.dynamics.locals.items():
-        lines.append(f"{' ' * MARGIN}{local} = {rendered(planned, formula)}")
+    settled = planned.dynamics.locals.items()
+    lines = [f"{' ' * MARGIN}{local} = {rendered(planned, formula)}" for local, formula in settled]
     kept = frozenset({*planned.dynamics.locals, *planned.arguments})
     places = [("", k) for k in range(len(planned.inputs))]
-    return lines + segment_lines(
-        _Segments(planned).segment((), places, planned.flow.outputs), planned.inputs, MARGIN, kept=kept
-    )
+    whole = _Segments(planned).segment((), places, planned.flow.outputs)
+    lines += segment_lines(whole, planned.inputs, MARGIN, kept=kept)
+    words = set(re.findall(r"\w+", " ".join(lines)))
+    # An input of which a block wants the size alone, which is a number here, is there for its place.
+    inputs = [f"{name if name in words else f'_{name}'}: Tensor" for name in planned.inputs]
+    return [*definition("forward", ["self", *inputs, *arguments], returns, INDENT), *lines]
 
 
 def rendered(planned: Planned, formula: Formula) -> str:
