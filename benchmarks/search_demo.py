@@ -188,7 +188,7 @@ def _measured(jobs: list[Job], rounds: int) -> list[Judged]:
     times: dict[str, list[float]] = {job.name: [] for job in jobs}
     for _ in range(rounds):
         for job in jobs:
-            times[job.name].append(bench(job.model, threads=1, runs=30, min_secs=0.2, patience_secs=5).median_ms)
+            times[job.name].append(bench(job.model, threads=1, runs=30, min_secs=0.2, patience_secs=1).median_ms)
     return [_judged(job, statistics.median(times[job.name])) for job in jobs]
 
 
