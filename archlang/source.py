@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -18,8 +19,8 @@ class Source:
     def line_starts(self) -> list[int]:
         """Offsets at which the lines begin; made at the first use."""
         if not self._starts:
-            self._starts.append(0)
-            self._starts.extend(i + 1 for i, char in enumerate(self.text) if char == "\n")
+            lines = self.text.split("\n")
+            self._starts.extend(accumulate((len(line) + 1 for line in lines[:-1]), initial=0))
         return self._starts
 
     def position(self, offset: int) -> tuple[int, int]:

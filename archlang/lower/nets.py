@@ -259,6 +259,9 @@ def begun(net: NetValue, args: Mapping[str, Value] | None, session: Session, kin
     return kind(session, Scope({}, scope), session.settled(defaults), ())
 
 
+_STEPS_OF_A_NET = 50
+"""How much work a net of its own is beside what is in it: its graph, its cost."""
+
 METRICS = ("params", "macs", "flops", "activation_bytes", "peak_memory")
 
 
@@ -276,8 +279,11 @@ def attribute(body: Body, net: NetValue, node: tree.Attribute) -> Value:
     """`Net.variant`, or a static metric of the net: `Net.params`."""
     name = node.name.id
     if name in METRICS:
-        with body.session.deeper(node.span):
-            return metrics(_within(net, body.session, node.span).graph)[name]
+        known = body.session.memo.metrics
+        if net not in known:
+            with body.session.deeper(node.span):
+                known[net] = metrics(_within(net, body.session, node.span).graph)
+        return known[net][name]
     return variant(net, name, body, node.name.span)
 
 
@@ -287,5 +293,5 @@ def _within(net: NetValue, session: Session, span: Span) -> Lowered:
     inner.depth, inner.steps = session.depth, session.steps
     lowered = elaborated(net, None, inner, Body)
     session.steps = inner.steps
-    session.spend(span, lowered.region.ops)
+    session.spend(span, _STEPS_OF_A_NET + lowered.region.ops)
     return lowered

@@ -10,7 +10,7 @@ from typing import Any
 
 from archlang.errors import fail
 from archlang.lower.region import Region
-from archlang.lower.values import Builtin, Made, Value
+from archlang.lower.values import Builtin, Made, NetValue, Value
 from archlang.records import record
 from archlang.source import Source, Span
 from archlang.syntax import tree
@@ -24,7 +24,7 @@ MAX_NESTING = 100
 MAX_INTEGER = 2**63
 
 _STEPS_OF_AN_OP = 4
-_PARTS_OF_A_STEP = 20
+_PARTS_OF_A_STEP = 10
 """How much work an op is, and the weighing of a value, beside the evaluation of an expression."""
 
 
@@ -53,11 +53,13 @@ class Memo:
     """Block instances by what they were called with; shared by elaborations of the same program.
 
     decisions: all that were ever met, by key. settings: one of each of those that are equal, for what they remember.
+    metrics: of the nets whose metrics were asked for (`Net.params`), which are elaborated once for that.
     """
 
     regions: dict[Any, list[Region]] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     settings: dict[Defaults, Defaults] = field(default_factory=dict)
+    metrics: dict[NetValue, Mapping[str, int]] = field(default_factory=dict)
 
 
 class Session:

@@ -1,4 +1,5 @@
-"""Runs hostile input in processes of their own, which may take 2 GB of memory and 10 seconds of the processor.
+"""Runs hostile input in processes of their own, which may take 2 GB of memory and 10 seconds of a processor that makes
+twenty million additions in a second; a slower one gets as much more time.
 
 A small server without heavy imports forks one process for each request, so that a case costs milliseconds and not the
 start of an interpreter: `python -m tests.unit.hostile`, a JSON document a line in and out.
@@ -11,10 +12,14 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from math import ceil
 from pathlib import Path
 from typing import IO, Any
 
 MEMORY, SECONDS = 2 * 10**9, 10
+USUAL = 0.01
+"""Seconds that 200,000 additions take on a usual processor."""
 
 
 class Server:
@@ -46,17 +51,25 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
     assert archlang.cli
     for line in requests:
-        answers.write(_in_a_child(json.loads(line)) + "\n")
+        answers.write(_in_a_child(json.loads(line), ceil(SECONDS * max(1, _pace()))) + "\n")
         answers.flush()
 
 
-def _in_a_child(request: dict[str, Any]) -> str:
+def _pace() -> float:
+    """How many times as long as a usual one this processor takes, at this moment."""
+    start, total = time.process_time(), 0
+    for number in range(200_000):
+        total += number
+    return (time.process_time() - start) / USUAL
+
+
+def _in_a_child(request: dict[str, Any], seconds: int) -> str:
     end, start = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(end)
         with os.fdopen(start, "w") as out:
-            out.write(json.dumps(_limited(request)))
+            out.write(json.dumps(_limited(request, seconds)))
             out.flush()
             os._exit(0)
     os.close(start)
@@ -67,9 +80,9 @@ def _in_a_child(request: dict[str, Any]) -> str:
     return text or json.dumps({"crash": f"ended by signal {signal}, status {status}"})
 
 
-def _limited(request: dict[str, Any]) -> dict[str, Any]:
+def _limited(request: dict[str, Any], seconds: int) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     try:
         return _command(request) if "command" in request else _text(request["text"], request.get("targets", ()))
     except BaseException as error:

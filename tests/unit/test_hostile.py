@@ -64,6 +64,10 @@ REPEATS = {
         doubled(
             "net N0:\n  input 3x8x8\n  relu\n\n", "net N{n}:\n  input 3x8x8\n  k = N{m}.macs + N{m}.flops\n  relu\n\n"
         ),
+        None,
+    ),
+    "metrics of a net for each number": (
+        "net B(k=1):\n  input 3x8x8\n  conv(k)\n\n" + line("for i in 1..9000: n = B(k=i).macs"),
         "E0401",
     ),
     "doubling choices": (
