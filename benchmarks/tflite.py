@@ -36,7 +36,7 @@ SAMPLES = 32
 PEER_RUNS = 2
 """Of which the faster counts; of ours the median does."""
 
-PROCESSES = 5
+PROCESSES = 9
 """In which the files are measured."""
 
 LATENCY_ONLY_MS = {"zoo:mobilenet_v2": 100.0}
@@ -142,17 +142,20 @@ def _running(what: str, ours: Made, theirs: Mapping[Route, Made], runs: int) -> 
 
 
 def latencies(files: Sequence[Path], runs: int) -> list[float]:
-    """Milliseconds of each file. The median of several processes: where the memory of a model comes to lie makes a
-    difference of some per cent, which stays as long as the process does."""
-    found = []
+    """Milliseconds of each file, from several processes: where the memory of a model comes to lie makes a difference of
+    some per cent, which stays as long as the process does. In each, files are compared with their geometric mean, so
+    that a slower moment of the machine is one for all of them."""
+    found, means = [], []
     for turn in range(PROCESSES):
         first = turn % len(files)
         done = run([sys.executable, "-m", "benchmarks.invoke", str(runs), *map(str, (*files[first:], *files[:first]))])
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
         medians: list[float] = json.loads(done.stdout.splitlines()[-1])
-        found.append([*medians[len(files) - first :], *medians[: len(files) - first]])
-    return [statistics.median(times) for times in zip(*found, strict=True)]
+        means.append(statistics.geometric_mean(medians))
+        shares = [ms / means[-1] for ms in medians]
+        found.append([*shares[len(files) - first :], *shares[: len(files) - first]])
+    return [statistics.median(means) * statistics.median(times) for times in zip(*found, strict=True)]
 
 
 def _operators(file: Path) -> int:
