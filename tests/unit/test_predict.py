@@ -183,6 +183,20 @@ def test_blocks_and_networks_together_predict_a_mobile_space() -> None:
     assert np.mean(np.abs(errors) <= 0.10) >= 0.9
 
 
+def test_the_interval_of_few_measurements_is_as_honest() -> None:
+    """A dozen networks are fitted better than others are predicted: the interval must not be taken from the fit."""
+    unseen, held = mobile_networks(40, 99), []
+    for seed in range(10, 14):
+        noise = Random(seed)
+        measured = [(graph, roofline_ms(graph) * noise.lognormvariate(0, 0.01)) for graph in mobile_networks(12, seed)]
+        answers = fit(measured, "compiled").predict_all(unseen)
+        held += [
+            (each.low_ms or 0) <= roofline_ms(graph) <= (each.high_ms or 0)
+            for each, graph in zip(answers, unseen, strict=True)
+        ]
+    assert 0.8 <= np.mean(held) <= 0.98
+
+
 def test_a_model_in_json_predicts_the_same() -> None:
     again = LatencyModel.from_json(json.loads(json.dumps(mobile_model().as_json())))
     for graph in mobile_networks(3, 99):

@@ -19,16 +19,5 @@ def deviations(covariance: Floats, prior: float, process: Tuned) -> Floats:
     covariance: of m unknowns with each sample, (m, n). prior: the variance of each before anything was measured.
     """
     explained = ((covariance @ process.precision) * covariance).sum(1)
-    return _root(prior - explained)
-
-
-def deviations_without_each(covariance: Floats, prior: float, process: Tuned) -> Floats:
-    """As `deviations`, with each one of the samples left out: (m, n). (Rank-one update of the inverse.)"""
-    weighted = covariance @ process.precision
-    explained = (weighted * covariance).sum(1)[:, None] - weighted**2 / np.diag(process.precision)
-    return _root(prior - explained)
-
-
-def _root(variance: Floats) -> Floats:
-    root: Floats = np.sqrt(np.maximum(variance, 0.0))
-    return root
+    found: Floats = np.sqrt(np.maximum(prior - explained, 0.0))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -32,7 +32,11 @@ WORTH_TELLING = 0.01
 """The share of a network's time from which a kernel outside the measured sizes is told."""
 
 
+FOLDS = 8
+"""Into how many parts the measured networks are divided to find out how wide intervals have to be."""
+
 _LEAST_MS = 1e-9
+_LEAST_DEVIATION = 1e-6
 
 _PRIOR = residual.COMMON**2 + residual.APART**2
 """Variance of what all whole networks deviate alike, before anything is measured."""
@@ -114,6 +118,7 @@ class LatencyModel:
     additive: Additive
     settings: Settings
     samples: tuple[Sample, ...]
+    factor: float = 1.0
     _met: dict[Kernel, _Known] = field(default_factory=dict, repr=False, compare=False)
 
     def predict(self, graph: Graph) -> Prediction:
@@ -209,6 +214,7 @@ class LatencyModel:
             "execution": self.execution,
             "additive": self.additive.as_json(),
             "settings": self.settings.as_json(),
+            "factor": self.factor,
             "kernels": [kernel.as_json() for kernel in table],
             "samples": [
                 {"ms": s.ms, "alone": s.alone, "kernels": [[number[k], n] for k, n in s.kernels.items()]}
@@ -224,7 +230,8 @@ class LatencyModel:
             for s in document["samples"]
         )
         settings = Settings(**document["settings"])
-        return cls(document["execution"], Additive.from_json(document["additive"]), settings, samples)
+        sums = Additive.from_json(document["additive"])
+        return cls(document["execution"], sums, settings, samples, float(document["factor"]))
 
     # what is known of the samples
 
@@ -266,33 +273,6 @@ class LatencyModel:
         every = list(self._kernels)
         residuals = np.log(np.array([sample.ms for sample in self.samples]) / self._sums)
         return residual.tuned(self._place, residual.between_kernels(every, every), residuals, settings)
-
-    @cached_property
-    def factor(self) -> float:
-        """Of the expected deviation, such that the interval holds `LEVEL` of the whole networks that are held out
-        (split conformal prediction's quantile, over scores of leaving one out)."""
-        whole = np.array([not sample.alone for sample in self.samples])
-        chosen = whole if np.count_nonzero(whole) >= LEAST_SAMPLES else np.ones(len(whole), bool)
-        scores = np.sort(np.abs(self._process.held_out / self._expected)[chosen])
-        rank = math.ceil((len(scores) + 1) * LEVEL)
-        return float(scores[rank - 1]) if rank <= len(scores) else 1.2 * float(scores[-1])
-
-    @cached_property
-    def _expected(self) -> Floats:
-        """The deviation that is expected of each sample when it is left out, as `from_features` reckons it: (n)."""
-        settings, process = self.settings, self._process
-        variance = interval.deviations_without_each(self._common[None], _PRIOR, process)[0] ** 2 + settings.noise**2
-        if settings.kernels:
-            covariance = self._covariance(list(self._kernels))
-            each = interval.deviations_without_each(covariance, settings.kernels**2, process)
-            variance = variance + (self._place.shares * each.T).sum(1) ** 2
-        if settings.networks:
-            places = self._place.composition
-            alike = residual.between_compositions(places, places, settings.reach)
-            np.fill_diagonal(alike, 0.0)
-            variance = variance + settings.networks**2 * (1 - alike.max(1) ** 2)
-        expected: Floats = np.sqrt(variance)
-        return expected
 
     @cached_property
     def _ranges(self) -> dict[str, tuple[Floats, Floats]]:
@@ -399,6 +379,34 @@ def fit_samples(samples: Sequence[Sample], execution: str) -> LatencyModel:
     """A model of samples whose kernels were found with `execution`. Raises as `fit` does."""
     if len(samples) < LEAST_SAMPLES:
         raise fail("E1011", f"{len(samples)} measurements are too few for a latency model", help="measure more of them")
-    found, _ = additive.fit([sample.kernels for sample in samples], np.array([sample.ms for sample in samples]))
-    untuned = LatencyModel(execution, found, Settings(), tuple(samples))
-    return LatencyModel(execution, found, untuned.tuned(None).settings, tuple(samples))
+    settings = _conditioned(samples, execution, Settings()).tuned(None).settings
+    factor = _factor(samples, execution, settings)
+    return replace(_conditioned(samples, execution, settings), factor=factor)
+
+
+def _conditioned(samples: Sequence[Sample], execution: str, settings: Settings) -> LatencyModel:
+    sums, _ = additive.fit([sample.kernels for sample in samples], np.array([sample.ms for sample in samples]))
+    return LatencyModel(execution, sums, settings, tuple(samples))
+
+
+def _factor(samples: Sequence[Sample], execution: str, settings: Settings) -> float:
+    """Of the expected deviation, such that the interval holds `LEVEL` of whole networks that nothing of the model was
+    fitted to: fitted anew to each `FOLDS` part of them but one, it is asked for that one (cross-conformal prediction,
+    Vovk, arXiv:1208.0806). Where a few whole networks are known, block instances are asked for too."""
+    whole = [i for i, sample in enumerate(samples) if not sample.alone]
+    asked = whole if len(whole) >= LEAST_SAMPLES else list(range(len(samples)))
+    scores: list[float] = []
+    for fold in range(FOLDS):
+        left_out = set(asked[fold::FOLDS])
+        model = _conditioned([s for i, s in enumerate(samples) if i not in left_out], execution, settings)
+        scores.extend(_scores(model, [samples[i] for i in sorted(left_out)]))
+    scores.sort()
+    rank = math.ceil((len(scores) + 1) * LEVEL)
+    return scores[rank - 1] if rank <= len(scores) else 1.2 * max(scores, default=1.0)
+
+
+def _scores(model: LatencyModel, samples: Sequence[Sample]) -> Iterator[float]:
+    """How many of its expected deviations each sample is from its prediction, where there is one."""
+    for sample, found in zip(samples, model.predict_kernels([sample.kernels for sample in samples]), strict=True):
+        if found.ms and found.high_ms:
+            yield abs(math.log(sample.ms / found.ms)) / max(math.log(found.high_ms / found.ms), _LEAST_DEVIATION)

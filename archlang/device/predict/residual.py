@@ -102,14 +102,13 @@ def between_compositions(first: Floats, second: Floats, reach: float) -> Floats:
 @dataclass(frozen=True)
 class Tuned:
     """A process with the samples it is conditioned on. precision: inverse of their covariance with noise, (n, n).
-    held_out: each sample's deviation from what the others predict; expected: the deviation they expect of it."""
+    held_out: each sample's deviation from what the others predict."""
 
     settings: Settings
     weights: Floats
     precision: Floats
     alpha: Floats
     held_out: Floats
-    expected: Floats
 
 
 def tuned(place: Place, correlation: Floats, residuals: Floats, settings: Settings | None = None) -> Tuned:
@@ -175,5 +174,4 @@ def _robust(covariance: Floats, residuals: Floats, settings: Settings) -> Tuned:
         held_out = alpha * variance
         weights = outlier_weights(held_out)
         noise = max(float(np.sqrt(np.mean(weights * (residuals - covariance @ alpha) ** 2))), _LEAST_NOISE)
-    expected = np.sqrt(np.maximum(variance - noise**2 / weights, 0) + noise**2)
-    return Tuned(replace(settings, noise=noise), weights, precision, alpha, held_out, expected)
+    return Tuned(replace(settings, noise=noise), weights, precision, alpha, held_out)

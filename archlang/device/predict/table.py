@@ -14,7 +14,7 @@ from archlang.device.predict.model import LatencyModel
 from archlang.errors import fail
 from archlang.files import write_whole
 
-FORMAT = "archlang latency table 1"
+FORMAT = "archlang latency table 2"
 
 
 @dataclass(frozen=True)
