@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+from archlang.collector import sparing
 from archlang.cost import cost
 from archlang.device.predict.features import kernels
 from archlang.device.predict.model import Sample, fit_samples
@@ -87,13 +87,14 @@ def _loop(space: Space, evaluator: CostEvaluator, objective: Objective, seed: in
     strategy = make("evolution", {"population": POPULATION, "sample": SAMPLE})
     proposer, evaluate = Proposer(space, objective, strategy, seed, exact=False), evaluator.prepare()
     history: list[Trial] = []
-    for id in range(1, count + 1):
-        proposed = proposer.propose(id, history)
-        assert proposed is not None
-        assert proposed.candidate is not None
-        outcome = evaluated(evaluate, objective, proposed.candidate)
-        assert outcome.status is Status.DONE, outcome.reason
-        history.append(replace(proposed.trial, status=outcome.status, metrics=outcome.metrics))
+    with sparing():
+        for id in range(1, count + 1):
+            proposed = proposer.propose(id, history)
+            assert proposed is not None
+            assert proposed.candidate is not None
+            outcome = evaluated(evaluate, objective, proposed.candidate)
+            assert outcome.status is Status.DONE, outcome.reason
+            history.append(proposed.trial.ended(outcome))
 
 
 def _driven(space: Space, evaluator: CostEvaluator, objective: Objective, seed: int, count: int) -> None:

@@ -35,7 +35,7 @@ from archlang.search.driver import DATABASE, SearchResult, run
 from archlang.search.plan import Options, plan_of
 from archlang.search.space import SearchSpec, Space, load_search
 from archlang.search.store import Store
-from archlang.search.trial import Candidate, Status, Trial
+from archlang.search.trial import Candidate, Status, Trial, key_of
 from archlang.supernet.checkpoint import load
 from archlang.supernet.decisions import largest
 from archlang.supernet.judge import Judge
@@ -122,7 +122,7 @@ def sampled(count: int) -> list[dict[str, int]]:
     rng, found, made = Random(0), dict[str, dict[str, int]](), space()
     while len(found) < count:
         picks = made.sample(rng)
-        found.setdefault(picks.key, dict(picks))
+        found.setdefault(key_of(picks), dict(picks))
     return list(found.values())
 
 

@@ -236,6 +236,7 @@ def _sampled(net: SuperNet, data: str, count: int, seed: int) -> list[Sample]:
     """Different sub-networks, drawn at random, with their accuracies; fewer than `count` after Ctrl-C."""
     from random import Random
 
+    from archlang.search.trial import key_of
     from archlang.supernet.judge import Judge, load_images
 
     judge, rng = Judge(net, load_images(data, net.graph(net.largest()))), Random(seed)
@@ -243,8 +244,8 @@ def _sampled(net: SuperNet, data: str, count: int, seed: int) -> list[Sample]:
     with suppress(KeyboardInterrupt), _counted(count) as show:
         for _ in range(20 * count):  # a small space has fewer
             picks = net.space.sample(rng)
-            if picks.key not in found:
-                found[picks.key] = (dict(picks), judge.accuracy(picks))
+            if (key := key_of(picks)) not in found:
+                found[key] = (dict(picks), judge.accuracy(picks))
                 show(len(found))
             if len(found) == count:
                 break

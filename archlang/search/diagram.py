@@ -8,7 +8,10 @@ elaborated once; a candidate is a walk through it, and its costs are a sum.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
+
+import numpy as np
 
 from archlang.cost import cost
 from archlang.errors import ArchError
@@ -23,7 +26,7 @@ from archlang.records import record
 Choose = Callable[[Decision], int]
 
 Measure = Callable[[Graph], tuple[float, ...]]
-"""What is known of a piece's network: numbers that add up over the pieces."""
+"""What is known of a piece's network: numbers that add up over the pieces, as many for each, which float64 holds."""
 
 AMOUNTS = ("params", "macs", "flops")
 
@@ -44,16 +47,13 @@ class _Fork:
 
 
 class _Leaf:
-    """The end of a piece. reads: the decisions on the way to it. amounts: params, macs, flops, and those of `Measure`.
+    """The end of a piece. reads: the decisions on the way to it. row: where the diagram keeps its amounts.
     content: equal for pieces with equal ops."""
 
-    __slots__ = ("amounts", "content", "next", "reads")
+    __slots__ = ("content", "next", "reads", "row")
 
-    def __init__(self, reads: dict[str, int], amounts: tuple[float, ...], content: bytes, next: _Entry | None) -> None:
-        self.reads, self.amounts, self.content, self.next = reads, amounts, content, next
-
-
-Path = Sequence[_Leaf]
+    def __init__(self, reads: dict[str, int], row: int, content: bytes, next: _Entry | None) -> None:
+        self.reads, self.row, self.content, self.next = reads, row, content, next
 
 
 class _Fault:
@@ -68,6 +68,35 @@ class _Fault:
 _Node = _Fork | _Leaf | _Fault | None
 
 
+class Path:
+    """The pieces of a candidate, in their order."""
+
+    def __init__(self, leaves: Sequence[_Leaf]) -> None:
+        self.leaves = leaves
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[int, int]]:
+        """Of each decision the first and the last piece that reads it."""
+        found: dict[str, tuple[int, int]] = {}
+        for i, leaf in enumerate(self.leaves):
+            for key in leaf.reads:
+                found[key] = (found[key][0] if key in found else i, i)
+        return found
+
+    @cached_property
+    def places(self) -> Mapping[_Entry | None, int]:
+        """Of each beginning of a piece, but the first, which piece begins there."""
+        return {leaf.next: i for i, leaf in enumerate(self.leaves, 1)}
+
+    @cached_property
+    def reads(self) -> dict[str, int]:
+        """The decisions that are read, in order."""
+        found: dict[str, int] = {}
+        for leaf in self.leaves:
+            found.update(leaf.reads)
+        return found
+
+
 class _Entry:
     """The beginning of a piece. state: before it; None at the start of the net."""
 
@@ -80,7 +109,8 @@ class _Entry:
 
 @record(frozen=True, slots=True)
 class Walk:
-    """A candidate. trace: its active decisions, in the order in which they are read. amounts: params, macs, flops.
+    """A candidate. trace: its active decisions, in the order in which they are read or in that of the picks that it was
+    made from. amounts: params, macs, flops.
 
     digest: equal only for equal networks. (Equal networks may differ in it, where their source is cut differently.)
     path: the pieces. features: of `Measure`, summed over them.
@@ -115,41 +145,68 @@ class Diagram:
         self._start = _Entry(None)
         self._entries: dict[State, _Entry] = {}
         self._regions: dict[int, tuple[Region, bytes]] = {}
-        self._amounts: dict[tuple[bytes, tuple[TensorType, ...]], tuple[float, ...]] = {}
+        self._rows: dict[tuple[bytes, tuple[TensorType, ...]], int] = {}
+        self._amounts = np.zeros((0, 0))
         self._leaves = 0
 
-    def walk(
-        self, picks: Mapping[str, int], choose: Choose = lambda decision: 0, near: Path = (), changed: str = ""
-    ) -> Walk:
+    def walk(self, picks: Mapping[str, int], choose: Choose = lambda decision: 0) -> Walk:
         """The candidate that `picks` mean; decisions that they leave open are left to `choose`.
 
-        near: the path of a candidate whose active decisions `picks` has, but for `changed`: the pieces before the first
-        that reads it, and those that come again after the last, are taken over.
         Raises ArchError where the picks do not fit together, or name an alternative that is not there.
         """
-        if self._leaves >= MAX_PIECES:
-            self._forget()
-        path: list[_Leaf] = []
-        known: dict[_Entry | None, int] = {}
-        if near and near[0] is self._start.node:
-            first, known = _surroundings(near, changed)
-            path = [*near[:first]]
+        self._make_room()
+        leaves: list[_Leaf] = []
         trace: dict[str, int] = {}
-        for leaf in path:
-            trace.update(leaf.reads)
-        entry = path[-1].next if path else self._start
+        entry: _Entry | None = self._start
         while entry is not None:
             leaf = self._leaf_at(entry, picks, trace, choose)
-            path.append(leaf)
+            leaves.append(leaf)
             entry = leaf.next
-            if entry in known:
-                rest = near[known[entry] :]
-                for leaf in rest:
-                    trace.update(leaf.reads)
-                path += rest
+        return self._walked(leaves, trace)
+
+    def beside(self, picks: Mapping[str, int], path: Path, key: str, index: int, choose: Choose) -> Walk:
+        """The candidate with another alternative of one of its active decisions. picks: all of these; path: of it.
+
+        The pieces before the first that reads the decision, and those that come again after the last, are taken over.
+        Decisions that this wakes are left to `choose`. Raises ArchError where they do not fit together.
+        """
+        self._make_room()
+        settled = {**picks, key: index}
+        near = path.leaves
+        if near[0] is not self._start.node or key not in path.readers:
+            return self.walk(settled, choose)
+        first, last = path.readers[key]
+        leaves = [*near[:first]]
+        trace: dict[str, int] = {}
+        entry = leaves[-1].next if leaves else self._start
+        behind = len(near)
+        while entry is not None:
+            leaf = self._leaf_at(entry, settled, trace, choose)
+            leaves.append(leaf)
+            entry = leaf.next
+            place = path.places.get(entry, 0)
+            if place > last:
+                behind = place
+                leaves += near[place:]
                 break
-        sums = _sums(path)
-        return Walk(trace, dict(zip(AMOUNTS, sums, strict=False)), _digest(path), path, sums[len(AMOUNTS) :])
+        if any(old not in trace for leaf in near[first:behind] for old in leaf.reads):
+            return self._walked(leaves, Path(leaves).reads)
+        settled.update(trace)
+        return self._walked(leaves, settled)
+
+    def _make_room(self) -> None:
+        if self._leaves >= MAX_PIECES:
+            self._forget()
+
+    def _walked(self, leaves: list[_Leaf], trace: dict[str, int]) -> Walk:
+        params, macs, flops, *features = self._sums(leaves)
+        amounts: dict[str, float] = {"params": int(params), "macs": int(macs), "flops": int(flops)}
+        return Walk(trace, amounts, _digest(leaves), Path(leaves), features)
+
+    def _sums(self, leaves: list[_Leaf]) -> list[float]:
+        """Of the pieces' numbers; the start has none."""
+        found: list[float] = self._amounts.take([leaf.row for leaf in leaves[1:]], axis=0).sum(axis=0).tolist()
+        return found
 
     def _leaf_at(self, entry: _Entry, picks: Mapping[str, int], trace: dict[str, int], choose: Choose) -> _Leaf:
         node = entry.node
@@ -189,20 +246,28 @@ class Diagram:
         following = None if piece.after is None else self._entries.setdefault(piece.after, _Entry(piece.after))
         reads = dict(piece.reads)
         if piece.region is None:
-            return _Leaf(reads, (), b"", following)
+            return _Leaf(reads, 0, b"", following)
         self._leaves += 1
         content = self._content(piece.region)
         return _Leaf(reads, self._measured(piece, content), content, following)
 
-    def _measured(self, piece: Piece, content: bytes) -> tuple[float, ...]:
-        """Equal ops on tensors of equal types are measured once."""
+    def _measured(self, piece: Piece, content: bytes) -> int:
+        """The row of what it costs. Equal ops on tensors of equal types are measured once."""
         key = (content, piece.before)
-        known = self._amounts.get(key)
+        known = self._rows.get(key)
         if known is None:
             graph = piece.graph
             total = cost(graph).total
-            known = self._amounts[key] = (total.params, total.macs, total.flops, *self._measure(graph))
+            self._put_row(len(self._rows), (total.params, total.macs, total.flops, *self._measure(graph)))
+            known = self._rows[key] = len(self._rows)
         return known
+
+    def _put_row(self, row: int, amounts: Sequence[float]) -> None:
+        if row >= len(self._amounts):
+            larger = np.zeros((max(64, 2 * row), len(amounts)))
+            larger[: len(self._amounts)] = self._amounts if row else 0
+            self._amounts = larger
+        self._amounts[row] = amounts
 
     def _note(self, entry: _Entry, reads: dict[str, int], leaf: _Leaf) -> None:
         """Put the leaf at the end of the path of its decisions."""
@@ -234,21 +299,8 @@ class Diagram:
         return content
 
 
-def _sums(path: Path) -> list[float]:
-    """Of the pieces' numbers; the start has none."""
-    return list(map(sum, zip(*[leaf.amounts for leaf in path[1:]], strict=True)))
-
-
-def _digest(path: Path) -> str:
-    return blake2b(b"".join([leaf.content for leaf in path]), digest_size=16).hexdigest()
-
-
-def _surroundings(path: Path, changed: str) -> tuple[int, dict[_Entry | None, int]]:
-    """The first piece that reads the decision; and, by their beginnings, the places of those after the last."""
-    readers = [i for i, leaf in enumerate(path) if changed in leaf.reads]
-    if not readers:
-        return 0, {}
-    return readers[0], {leaf.next: i for i, leaf in enumerate(path[readers[-1] :], readers[-1] + 1)}
+def _digest(leaves: Sequence[_Leaf]) -> str:
+    return blake2b(b"".join([leaf.content for leaf in leaves]), digest_size=16).hexdigest()
 
 
 def _at(place: tuple[_Entry | _Fork, int]) -> _Node:

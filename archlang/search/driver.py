@@ -6,11 +6,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archlang.collector import sparing
 from archlang.errors import fail
 from archlang.search import pool as pools
 from archlang.search.bundle import Bundle
@@ -223,7 +224,8 @@ class _Search:
                 pool = self._pool()
                 self.at_once = pool.at_once
                 self.started = time.monotonic()
-                self._loop(pool)
+                with sparing() if self.instant else nullcontext():
+                    self._loop(pool)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -323,13 +325,7 @@ class _Search:
         outcome = finished.outcome
         if finished.died:
             self.store.log("worker", f"trial {finished.trial}: the worker {finished.died}")
-        trial = replace(
-            self.trials[finished.trial],
-            status=outcome.status,
-            metrics=outcome.metrics,
-            reason=outcome.reason,
-            seconds=finished.seconds,
-        )
+        trial = self.trials[finished.trial].ended(outcome, finished.seconds)
         if trial.id in self.begun:
             self.store.finish(trial.id, outcome, trial.seconds)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from archlang.search.trial import Trial
 
@@ -46,6 +47,9 @@ def crowding(points: Sequence[Point]) -> list[float]:
 
 def best_first(points: Sequence[Point], count: int) -> list[int]:
     """The places of the `count` best points: by rank, the less crowded first among equals (NSGA-II), else in order."""
+    if count == 1 and len(points[0]) == 2:  # one of the two ends, which nothing crowds
+        ends = (max(points), max(points, key=itemgetter(1, 0)))
+        return [min(map(points.index, ends))]
     found: list[int] = []
     left = list(range(len(points)))
     while left and len(found) < count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -11,7 +11,7 @@ from random import Random
 from archlang.errors import ArchError
 from archlang.search.objective import Objective
 from archlang.search.strategies import Strategy
-from archlang.search.trial import Candidate, Picks, Proposal, Sketch, Space, Status, Trial, key_of
+from archlang.search.trial import Candidate, Picks, Proposal, Sketch, Space, Status, Trial, identity_of
 
 ATTEMPTS = 1000
 """Proposals for one trial before the space counts as exhausted."""
@@ -51,13 +51,13 @@ class Proposer:
     def __init__(self, space: Space, objective: Objective, strategy: Strategy, seed: int, exact: bool = True) -> None:
         self._space, self._objective, self._strategy, self._seed = space, objective, strategy, seed
         self._exact = exact
-        self._keys: set[tuple[str, float]] = set()
+        self._tried: set[tuple[Hashable, float]] = set()
         self._digests: set[tuple[str, float]] = set()
 
     def remember(self, trials: Iterable[Trial]) -> None:
         """These are not to be proposed again."""
         for trial in trials:
-            self._keys.add((trial.key, trial.fidelity))
+            self._tried.add((identity_of(trial.picks), trial.fidelity))
             if trial.digest is not None:
                 self._digests.add((trial.digest, trial.fidelity))
 
@@ -87,14 +87,14 @@ class Proposer:
         picks, fidelity = proposal.picks, proposal.fidelity
         try:
             picks = self._space.canonical(picks)
-            if (key_of(picks), fidelity) in self._keys:
+            if (identity_of(picks), fidelity) in self._tried:
                 passed_over["known"] += 1
                 return None
             sketch = self._space.sketch(picks)
             candidate = _candidate(self._space, sketch, id, fidelity, proposal.parent)
             digest = candidate.graph.digest if self._exact else sketch.digest
         except ArchError as error:
-            known = (key_of(picks), fidelity) in self._keys
+            known = (identity_of(picks), fidelity) in self._tried
             return None if known else self._misfit(id, picks, proposal, error, passed_over)
         if (digest, fidelity) in self._digests:
             passed_over["known"] += 1

@@ -18,11 +18,11 @@ from archlang.lower.session import Defaults
 from archlang.lower.values import Scope, Value, show
 from archlang.search import strategies
 from archlang.search.bundle import Bundle, bundle
-from archlang.search.diagram import Diagram, Measure, Path, Walk, nothing
+from archlang.search.diagram import Diagram, Measure, Walk, nothing
 from archlang.search.extent import Extent, alternative, explore
 from archlang.search.program_space import ProgramSpace
 from archlang.search.rewrite import last_net, overrides_text, picked_program
-from archlang.search.trial import Sketch, key_of
+from archlang.search.trial import Sketch
 from archlang.spec import module_of, split, values
 from archlang.syntax import tree
 from archlang.syntax.printer import print_program
@@ -34,17 +34,27 @@ Picks = dict[str, int]
 class Walked(dict[str, int]):
     """Canonical picks that came from a walk through a diagram, with what the walk has told."""
 
-    __slots__ = ("diagram", "key", "path", "sketch")
+    __slots__ = ("_open", "diagram", "path", "sketch")
 
     def __init__(self, diagram: Diagram, walk: Walk) -> None:
         super().__init__(sorted(walk.trace.items()))
         self.diagram, self.path = diagram, walk.path
-        self.key = key_of(self)
+        self._open: list[str] | None = None
         self.sketch = Sketch(self, walk.digest, walk.amounts, walk.features)
+
+    def open(self, decisions: Mapping[str, Decision]) -> list[str]:
+        """Those that have another alternative."""
+        if self._open is None:
+            self._open = [key for key in self if decisions[key].count > 1]
+        return self._open
 
     def __reduce__(self) -> tuple[type[dict[str, int]], tuple[dict[str, int]]]:
         """In another process the picks alone."""
         return dict, (dict(self),)
+
+
+def _drawing(rng: Random) -> Callable[[Decision], int]:
+    return lambda decision: rng.randrange(decision.count)
 
 
 KEPT = 64
@@ -174,18 +184,14 @@ class Space:
             else:
                 waiting += [{**picks, opened: i} for i in reversed(range(self.memo.decisions[opened].count))]
 
-    def _drawn(self, picks: Mapping[str, int], rng: Random, near: Path = (), changed: str = "") -> Walked:
-        """The active decisions; those that `picks` leaves open are drawn. near, changed: see `Diagram.walk`."""
-
-        def draw(decision: Decision) -> int:
-            return rng.randrange(decision.count)
-
-        return Walked(self.diagram, self.diagram.walk(picks, draw, near, changed))
+    def _drawn(self, picks: Mapping[str, int], rng: Random) -> Walked:
+        """The active decisions; those that `picks` leaves open are drawn."""
+        return Walked(self.diagram, self.diagram.walk(picks, _drawing(rng)))
 
     def mutate(self, picks: Mapping[str, int], rng: Random) -> tuple[Walked, str]:
         """One active decision changed, and a line that says which. Decisions that this wakes are drawn."""
         active, decisions = self.canonical(picks), self.memo.decisions
-        keys = [key for key in active if decisions[key].count > 1]
+        keys = active.open(decisions)
         if not keys:
             return active, "nothing to change"
         key = rng.choice(keys)
@@ -193,7 +199,7 @@ class Space:
         new = rng.randrange(decision.count - 1)
         new += new >= old
         story = f"{decision.label}: {self._written(key, old)} -> {self._written(key, new)}"
-        return self._drawn({**active, key: new}, rng, active.path, key), story
+        return Walked(self.diagram, self.diagram.beside(active, active.path, key, new, _drawing(rng))), story
 
     def _written(self, key: str, index: int) -> str:
         """An alternative of a decision, as the source writes it."""

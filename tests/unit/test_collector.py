@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 
 import pytest
 
-from archlang.collector import paused
+from archlang.collector import NEW_OBJECTS, paused, sparing
 
 
 @paused()
@@ -36,3 +37,16 @@ def test_it_stays_off_where_it_was_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("threshold", [700, 10 * NEW_OBJECTS, 0])
+def test_a_sparing_collector_looks_more_seldom_than_before(threshold: int) -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(threshold, 10, 10)
+    try:
+        with suppress(ValueError), sparing():
+            assert gc.get_threshold()[0] == (max(threshold, NEW_OBJECTS) if threshold else 0)
+            raise ValueError
+        assert gc.get_threshold() == (threshold, 10, 10)
+    finally:
+        gc.set_threshold(*before)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from archlang.errors import ArchError
 from archlang.search.front import Front, best_first, crowding, dominates, ranks, undominated
 from archlang.search.objective import Constraint, Objective, restricted
-from archlang.search.trial import Status, Trial, key_of
+from archlang.search.trial import Outcome, Status, Trial, identity_of, key_of
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=25)
 
@@ -86,6 +86,24 @@ def test_fitness_of_one_objective_is_its_value() -> None:
 @given(st.dictionaries(st.text(max_size=8), st.integers(-3, 99) | st.booleans() | st.text(max_size=3)))
 def test_a_key_is_json(picks: dict[str, Any]) -> None:
     assert key_of(picks) == json.dumps(picks, sort_keys=True, separators=(",", ":"))
+
+
+_PICKS = st.dictionaries(st.text(max_size=2), st.integers(0, 3) | st.lists(st.integers(0, 1), max_size=1))
+
+
+@given(_PICKS, _PICKS)
+def test_picks_are_as_identical_as_their_text(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Canonical ones, whose keys are sorted."""
+    first, second = dict(sorted(one.items())), dict(sorted(other.items()))
+    assert (identity_of(first) == identity_of(second)) == (key_of(first) == key_of(second))
+    assert identity_of(first) in {identity_of(json.loads(key_of(first)))}
+
+
+def test_a_trial_ends_with_all_that_it_began_with() -> None:
+    begun = Trial(7, {"k": 1}, "d", 3, "k: 0 -> 1", passed_over={"known": 2}, fidelity=0.5)
+    ended = begun.ended(Outcome(Status.REJECTED, {"macs": 9.0}, "too many"), 2.5)
+    assert ended == replace(begun, status=Status.REJECTED, metrics={"macs": 9.0}, reason="too many", seconds=2.5)
+    assert begun.status is Status.RUNNING
 
 
 @given(pairs, st.integers(1, 5))

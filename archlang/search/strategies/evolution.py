@@ -27,14 +27,19 @@ class Evolution:
     def ask(self, space: Space, objective: Objective, history: Sequence[Trial], rng: Random) -> Proposal:
         if len(history) < self.population:
             return Proposal(space.sample(rng), None, "sampled")
-        living = history[-self.population :]
-        rivals = rng.sample(living, min(self.sample, len(living)))
-        order = objective.fittest([trial.metrics for trial in rivals], 2)
+        rivals = _drawn(history[-self.population :], self.sample, rng)
+        order = objective.fittest([trial.metrics for trial in rivals], 2 if self.crossover else 1)
         parent = rivals[order[0]]
         if len(rivals) > 1 and rng.random() < self.crossover:
             return _child(space, parent, rivals[order[1]], rng)
         picks, story = space.mutate(parent.picks, rng)
         return Proposal(picks, parent.id, story)
+
+
+def _drawn(trials: Sequence[Trial], count: int, rng: Random) -> list[Trial]:
+    """Some of them, each as likely as any other: `Random.sample`, in a fifth of its time."""
+    left, random = [*trials], rng.random
+    return [left.pop(int(random() * len(left))) for _ in range(min(count, len(left)))]
 
 
 def _child(space: Space, a: Trial, b: Trial, rng: Random) -> Proposal:
