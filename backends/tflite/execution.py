@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archlang.backends.tflite.model import FLOAT, Model, Tensor
-from archlang.backends.tflite.writer import write
+from archlang.backends.tflite.writer import fits, size, write
 from archlang.device import runner
-from archlang.errors import missing_extra
+from archlang.errors import fail, missing_extra
 from archlang.quantize.options import Samples, See
 
 
@@ -26,6 +26,11 @@ class Run:
     numbers that they stand for."""
 
     def __init__(self, model: Model, shown: Mapping[str, int]) -> None:
+        """Raises ArchError where the runtime cannot hold the model."""
+        if not fits(model):
+            held = f"{size(model) / 2**30:.1f} GiB of constants"
+            message = f"calibration runs {model.name} as it is, with {held}, and the runtime takes less than 2"
+            raise fail("E0813", message, help="quantize it without calibration inputs: `fp16` or `dynamic`")
         self.model, self.names = model, tuple(shown)
         given = {x: name for name, x in model.inputs}
         self.fed = {name: given[x] for name, x in shown.items() if x in given}

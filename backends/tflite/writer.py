@@ -20,14 +20,21 @@ _SIGNATURE_KEY = "serving_default"
 
 def write(model: Model) -> bytes:
     """The file's content. Raises ArchError where the constants do not fit the format."""
-    size = sum(tensor.data.nbytes for tensor in model.tensors if tensor.data is not None)
-    if size > _LIMIT:
-        raise fail(
-            "E0813",
-            f"{model.name} holds {size / 2**30:.1f} GiB of constants, and a .tflite file holds less than 2",
-            help="quantize it, or make it smaller",
-        )
+    if not fits(model):
+        held = f"{size(model) / 2**30:.1f} GiB of constants"
+        help = "quantize it, or make it smaller"
+        raise fail("E0813", f"{model.name} holds {held}, and a .tflite file holds less than 2", help=help)
     return _Writer(model).write()
+
+
+def size(model: Model) -> int:
+    """Bytes of the model's constants."""
+    return sum(tensor.data.nbytes for tensor in model.tensors if tensor.data is not None)
+
+
+def fits(model: Model) -> bool:
+    """Whether the format has room for the model's constants."""
+    return size(model) <= _LIMIT
 
 
 class _Writer:

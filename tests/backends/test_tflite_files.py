@@ -255,6 +255,14 @@ def test_values_beyond_float32_are_refused_where_they_arise() -> None:
     assert "not finite" in message
 
 
+def test_a_network_too_large_to_be_run_is_not_calibrated_but_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = _net()
+    floats = sum(array.nbytes for array in weights_module.random(net).values())
+    monkeypatch.setattr("archlang.backends.tflite.writer._LIMIT", floats // 2)
+    assert "calibration runs Net" in _refused(net, quantize="int8", calibration=INPUTS)
+    assert compile_tflite(net, weights_module.random(net), "int8").ops["CONV_2D"] == 2
+
+
 def test_calibration_without_a_runtime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ai_edge_litert", "tflite_runtime", "tensorflow"):
         for module in [m for m in sys.modules if m.split(".")[0] == name]:
