@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from archlang.device import runner
 from archlang.errors import fail, missing_extra
 from archlang.runtimes.model import Array, Lacking, Port
+from archlang.stderr import silenced
 
 _UNKNOWN = "Didn't find op for builtin opcode"
 """What every TFLite runtime says of an operator, or a version of it, that it does not have."""
@@ -73,7 +72,7 @@ def opened(path: Path) -> TfliteFile:
 
 def _allocated(make: Callable[..., Any], runtime: str, path: Path, options: dict[str, Any]) -> Any:
     try:
-        with _silence():
+        with silenced():
             interpreter = make(model_path=str(path), num_threads=1, **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -82,19 +81,6 @@ def _allocated(make: Callable[..., Any], runtime: str, path: Path, options: dict
             raise Lacking(f"{runtime} is too old for the file: {reason}") from error
         raise fail("E1001", f"{path} cannot be run: {runtime} does not accept it: {reason}") from error
     return interpreter
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """While the runtime tells stderr, from C++, that it has made a delegate. What goes wrong it raises."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _names(interpreter: Any) -> tuple[dict[int, str], dict[int, str]]:

@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from platform import node
@@ -32,6 +32,7 @@ from archlang.search.objective import Objective
 from archlang.search.pool import Finished, Workers
 from archlang.search.trained import TrainedWeights
 from archlang.search.trial import Candidate, Metrics, Outcome, Status
+from archlang.stderr import silenced
 
 LOCAL = "local"
 """The address of a cluster that is started here, for one search."""
@@ -261,6 +262,8 @@ def connect(address: str, workers: int = 0) -> Any:
 
     Raises OutsideError where Ray is missing or there is no such cluster.
     """
+    if address != LOCAL:
+        _show_token()
     try:
         import ray
     except ImportError as error:
@@ -273,11 +276,31 @@ def connect(address: str, workers: int = 0) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody has asked for it
         settings = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
     try:
-        ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **settings)
+        with nullcontext() if address == LOCAL else silenced():  # else each of twenty attempts is a line
+            ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:  # of Ray, of gRPC, of the operating system
         text = str(error).strip().splitlines()
-        raise OutsideError(f"cannot join the Ray cluster `{address}`: {text[0] if text else repr(error)}") from error
+        message = f"cannot join the Ray cluster `{address}`: {text[0] if text else repr(error)}"
+        raise OutsideError(message if _token() else f"{message}; {_NO_TOKEN}") from error
     return ray
+
+
+_NO_TOKEN = "where it asks for a token, copy ~/.ray/auth_token from its head node or set RAY_AUTH_TOKEN"
+
+
+def _token() -> bool:
+    """Whether there is a token for clusters that ask for one, in a place where Ray looks for it."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(path).is_file() if path else (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _show_token() -> None:
+    """Have Ray show the token that there is. `ray start` asks for it, from Ray 2.60 on, where one was ever made on the
+    machine, and `ray.init` shows none unless it is told to; a cluster that asks for none does not mind."""
+    if _token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _reach(address: str) -> None:

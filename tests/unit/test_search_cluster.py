@@ -378,3 +378,24 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OutsideError, match=r"cannot join the Ray cluster `127\.0\.0\.1:9`: "):
         run(plan)
     assert not plan.folder.exists()
+
+
+@pytest.mark.parametrize("told", ["file", "path", "word", "", "no"])
+def test_ray_shows_the_token_that_there_is(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own default is to show none, and a cluster that `ray start` began may ask for one."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that it is put back, whatever becomes of it
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    token = tmp_path / (".ray/auth_token" if told == "file" else "token")
+    token.parent.mkdir(exist_ok=True)
+    if told:
+        token.write_text("secret")
+    if told == "path":
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    if told == "word":
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    if told == "no":  # somebody wants it so
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    cluster._show_token()
+    assert os.environ.get("RAY_AUTH_MODE") == {"no": "disabled", "": None}.get(told, "token")
