@@ -24,7 +24,7 @@ from archlang.search.quiet import only_one
 from archlang.search.store import Store
 from archlang.search.strategies import Strategy
 from archlang.search.trial import Candidate, Space, Status, Trial
-from archlang.search.winners import Winners, entry, write_front
+from archlang.search.winners import Winners, Written, entry, write_front
 
 DATABASE = "search.db"
 PUBLISH_SECS = 5.0
@@ -97,23 +97,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How a search ended. exhausted: nothing new was found before the trials were used up."""
+    """How a search ended. exhausted: nothing new was found before the trials were used up. written: the front."""
 
     plan: Plan
     progress: Progress
     exhausted: bool
     interrupted: bool
+    written: Written
 
     def as_json(self) -> dict[str, Any]:
         """The fields that `search --json` promises, and how it ended."""
         folder, space, end = self.plan.folder, self.plan.space, self.progress
+        front = {trial.id: entry(folder, space, trial, self.written) for trial in end.front}
         return {
             "run": str(folder),
             "trials": end.finished,
             "failed": end.failed,
             "rejected": end.rejected,
-            "best": None if end.best is None else entry(folder, space, end.best),
-            "front": [entry(folder, space, trial) for trial in end.front],
+            "best": None if end.best is None else front[end.best.id],
+            "front": [*front.values()],
             "candidates_per_second": end.rate,
             "seconds": end.seconds,
             "exhausted": self.exhausted,
@@ -201,7 +203,7 @@ class _Search:
         self.front = Front(lambda trial: plan.objective.point(trial.metrics))
         self.trials: dict[int, Trial] = {}
         self.begun: set[int] = set()
-        self.written: set[str] = set()
+        self.written: Written = {}
         self.at_once = False
         self.instant = getattr(plan.evaluator, "instant", False)
         self.counts: Counter[Status] = Counter()
@@ -211,6 +213,7 @@ class _Search:
         self.exhausted = False
         self.started = self.published = time.monotonic()
         self.reported = 0.0
+        self.publish_after = PUBLISH_SECS
         self.last: Trial | None = None
         self.front_changed = False
 
@@ -234,7 +237,7 @@ class _Search:
         self.store.log("interrupted" if interrupted else "finished", f"{self._count()} trials")
         self._publish()
         self.report(self._progress())
-        return SearchResult(self.plan, self._progress(), self.exhausted, interrupted)
+        return SearchResult(self.plan, self._progress(), self.exhausted, interrupted, self.written)
 
     def _pool(self) -> Pool:
         plan = self.plan
@@ -338,7 +341,7 @@ class _Search:
     def _tell(self, trial: Trial) -> None:
         self.finished_here += 1
         self.last = trial
-        if self.front_changed and time.monotonic() - self.published > PUBLISH_SECS:
+        if self.front_changed and time.monotonic() - self.published > self.publish_after:
             self._publish()
         if time.monotonic() - self.reported > REPORT_SECS:
             self.reported = time.monotonic()
@@ -346,12 +349,14 @@ class _Search:
             self.report(self._progress())
 
     def _publish(self) -> None:
-        plan = self.plan
+        """Write the front's files; a large one less often, so that it takes a tenth of the time at most."""
+        plan, began = self.plan, time.monotonic()
         winners = Winners(
             plan.command, plan.trials, plan.seed, plan.device, self.trials, plan.objective.axes, plan.bundle
         )
         write_front(plan.folder, plan.space, self.front.trials, winners, self.written)
         self.published, self.front_changed = time.monotonic(), False
+        self.publish_after = max(PUBLISH_SECS, 10 * (self.published - began))
 
     def _count(self) -> int:
         return len(self.trials) - self.counts[Status.RUNNING]

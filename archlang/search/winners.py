@@ -76,9 +76,13 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def write_front(folder: Path, space: Space, front: Sequence[Trial], winners: Winners, written: set[str]) -> None:
+Written = dict[str, str]
+"""The winners that a process has written: name -> digest of the network."""
+
+
+def write_front(folder: Path, space: Space, front: Sequence[Trial], winners: Winners, written: Written) -> None:
     """Write DIR/front/*.arch, and the front and how it came about as DIR/{front,lineage}.{csv,json}. Winners that are
-    no more on the front go. written: names of those that this process has written already, which is extended."""
+    no more on the front go. written: those that are there already, which is extended."""
     arches = folder / "front"
     arches.mkdir(exist_ok=True)
     names = {name_of(space, trial): trial for trial in front}
@@ -88,14 +92,14 @@ def write_front(folder: Path, space: Space, front: Sequence[Trial], winners: Win
             continue
         text = space.source(trial.picks, name, winners.header(trial))
         write_whole(arches / f"{name}.arch", _with_imports(text, winners.bundle))
-        written.add(name)
+        written[name] = space.graph(trial.picks).digest
     ours = re.compile(re.escape(space.name) + r"_\d+\.arch")
     for path in arches.iterdir():
         if ours.fullmatch(path.name) and path.stem not in names:
             path.unlink()
-            written.discard(path.stem)
-    entries = [entry(folder, space, trial) for trial in front]
-    _write_tables(folder, "front", _table(space, front), entries)
+            written.pop(path.stem, None)
+    entries = [entry(folder, space, trial, written) for trial in front]
+    _write_tables(folder, "front", _table(space, front, written), entries)
     _write_lineage(folder, space, front, winners)
 
 
@@ -123,7 +127,7 @@ def _write_lineage(folder: Path, space: Space, front: Sequence[Trial], winners: 
         }
         for step in steps
     ]
-    _write_tables(folder, "lineage", _table(space, steps, on), entries)
+    _write_tables(folder, "lineage", _table(space, steps, {}, on), entries)
 
 
 IMPORTS = "imports"
@@ -158,15 +162,16 @@ def name_of(space: Space, trial: Trial) -> str:
     return f"{space.name}_{trial.id:03d}"
 
 
-def entry(folder: Path, space: Space, trial: Trial) -> dict[str, Any]:
+def entry(folder: Path, space: Space, trial: Trial, written: Written) -> dict[str, Any]:
     """A member of the front for JSON: the file, the metrics, and where it came from."""
+    name = name_of(space, trial)
     return {
-        "arch": str(folder / "front" / f"{name_of(space, trial)}.arch"),
+        "arch": str(folder / "front" / f"{name}.arch"),
         "trial": trial.id,
         "metrics": dict(trial.metrics),
         "parent": trial.parent,
         "origin": trial.origin,
-        "digest": space.graph(trial.picks).digest,
+        "digest": written[name],
         "picks": trial.picks,
     }
 
@@ -200,7 +205,7 @@ def scaled(value: float) -> str:
     return f"{value:.3g}G"
 
 
-def _table(space: Space, trials: Sequence[Trial], on: Container[int] | None = None) -> str:
+def _table(space: Space, trials: Sequence[Trial], written: Written, on: Container[int] | None = None) -> str:
     """A line for each trial. on: those of them that are on the front, which gets a column of its own. Digests are those
     of the graphs, but in the lineage, where most were never built: there they are those of the database."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.metrics))
@@ -212,6 +217,7 @@ def _table(space: Space, trials: Sequence[Trial], on: Container[int] | None = No
         values = [trial.metrics.get(name, "") for name in names]
         parent = "" if trial.parent is None else trial.parent
         place = [] if on is None else ["yes" if trial.id in on else ""]
-        digest = space.graph(trial.picks).digest if on is None else trial.digest
-        writer.writerow([trial.id, name_of(space, trial), *values, parent, trial.origin, digest, *place])
+        name = name_of(space, trial)
+        digest = written[name] if on is None else trial.digest
+        writer.writerow([trial.id, name, *values, parent, trial.origin, digest, *place])
     return text.getvalue()
