@@ -181,8 +181,13 @@ class Steps(Expressions):
     def _flow_step(self, value: Tensor | None, node: tree.Expr, label: str) -> Value:
         if isinstance(node, tree.Pipe):
             left = self._flow_step(value, node.left, "")
-            (tensor,) = self._as_tensors(left, node.left.span)
-            return self.through(tensor, node.right, label)
+            tensors = self._as_tensors(left, node.left.span)
+            if len(tensors) != 1:
+                help_ = "take one, such as `[0]`, or join them: `concat:`"
+                raise fail(
+                    "E0208", f"expected a tensor, but this is {len(tensors)} of them", node.left.span, help=help_
+                )
+            return self.through(tensors[0], node.right, label)
         result = self._call(node, label) if label and isinstance(node, tree.Call) else self.eval(node)
         if is_step(result):
             if value is None:

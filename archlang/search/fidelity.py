@@ -80,8 +80,8 @@ def _resized(node: Node, before: tuple[TensorType, ...], xs: tuple[TensorType, .
     if isinstance(op, Crop):
         height, width = op.height + xs[0].height - before[0].height, op.width + xs[0].width - before[0].width
         return replace(op, height=max(1, height), width=max(1, width))
-    if isinstance(op, Pool2d) and op.kernel == before[0].shape[1:] and not any(op.padding):
-        return replace(op, kernel=(xs[0].height, xs[0].width))  # a pool over the whole image still is one
+    if isinstance(op, Pool2d | Conv2d) and op.kernel == before[0].shape[1:] and not any(op.padding):
+        return replace(op, kernel=(xs[0].height, xs[0].width))  # what covers the whole image still does
     return op
 
 
