@@ -70,7 +70,7 @@ def test_half_of_either_over_the_zoo() -> None:
 
 
 FIXED = ("zoo:lenet:LeNet5Original", "zoo:lenet:LeNet5")
-"""Their last kernel covers all of the map; the first one's connections are a table of single channels."""
+"""The first one's connections are a table of single channels; both have few channels, of which whole ones are kept."""
 
 
 def check_halves(spec: str, graph: Graph) -> None:
@@ -78,7 +78,7 @@ def check_halves(spec: str, graph: Graph) -> None:
     narrow, small = verify(with_channels(graph, 0.5)), verify(at_resolution(graph, 0.5))
     whole = cost(graph).total.macs
     assert 0.1 < cost(narrow).total.macs / whole < (1 if spec in FIXED else 0.45), spec
-    assert 0.1 < cost(small).total.macs / whole < (1.01 if spec in FIXED else 0.6), spec
+    assert 0.1 < cost(small).total.macs / whole < 0.6, spec
     assert [node.name for node in small.nodes] == [node.name for node in narrow.nodes] == [n.name for n in graph.nodes]
     assert [narrow.nodes[i].type for i in narrow.inputs] == [graph.nodes[i].type for i in graph.inputs]
     for other in (narrow, small):

@@ -390,9 +390,10 @@ def _conditioned(samples: Sequence[Sample], execution: str, settings: Settings) 
 
 
 def _factor(samples: Sequence[Sample], execution: str, settings: Settings) -> float:
-    """Of the expected deviation, such that the interval holds `LEVEL` of whole networks that nothing of the model was
-    fitted to: fitted anew to each `FOLDS` part of them but one, it is asked for that one (cross-conformal prediction,
-    Vovk, arXiv:1208.0806). Where a few whole networks are known, block instances are asked for too."""
+    """Of the expected deviation, such that the interval holds `LEVEL` of whole networks that the model was not fitted to:
+    fitted anew to all of `FOLDS` parts but one, it is asked for that one (cross-conformal prediction, Vovk,
+    arXiv:1208.0806). The settings, a few values chosen from a grid, are those of all measurements. Where few whole
+    networks are known, block instances are asked for too."""
     whole = [i for i, sample in enumerate(samples) if not sample.alone]
     asked = whole if len(whole) >= LEAST_SAMPLES else list(range(len(samples)))
     scores: list[float] = []
