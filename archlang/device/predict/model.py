@@ -390,7 +390,7 @@ def _conditioned(samples: Sequence[Sample], execution: str, settings: Settings) 
 
 
 def _factor(samples: Sequence[Sample], execution: str, settings: Settings) -> float:
-    """Of the expected deviation, such that the interval holds `LEVEL` of whole networks that the model was not fitted to:
+    """Of the expected deviation, such that the interval holds `LEVEL` of networks that the model was not fitted to:
     fitted anew to all of `FOLDS` parts but one, it is asked for that one (cross-conformal prediction, Vovk,
     arXiv:1208.0806). The settings, a few values chosen from a grid, are those of all measurements. Where few whole
     networks are known, block instances are asked for too."""
