@@ -39,7 +39,7 @@ class _Round:
 class _Folder:
     def __init__(self) -> None:
         self.numbers: dict[Any, int] = {}
-        self.looks: dict[str, int] = {}
+        self.looks: dict[int, tuple[int, Box]] = {}
 
     def box(self, box: Box) -> Box:
         if not box.children:
@@ -90,9 +90,9 @@ class _Folder:
 
     def look(self, box: Box) -> int:
         """A number that is equal for boxes that are written equally."""
-        if box.path not in self.looks:
-            self.looks[box.path] = self.numbers.setdefault(self.signature(box), len(self.numbers))
-        return self.looks[box.path]
+        if id(box) not in self.looks:  # not by its path, which a repeat takes from the first of its boxes
+            self.looks[id(box)] = self.numbers.setdefault(self.signature(box), len(self.numbers)), box
+        return self.looks[id(box)][0]
 
     def signature(self, box: Box) -> tuple[Any, ...]:
         """A block's note is left out: what its arguments change shows in the ops, or does not matter."""

@@ -10,7 +10,6 @@ from typing import Any
 from archlang.breakdown import by_layer
 from archlang.cost import cost
 from archlang.draw import boxes
-from archlang.draw.model import Box
 from archlang.errors import ArchError, OutsideError
 from archlang.ir.graph import Graph
 from archlang.report.run import Run
@@ -114,14 +113,6 @@ def _drawing(graph: Graph) -> str:
     from archlang.draw import layout, svg
 
     try:
-        return svg.inside(layout.place(_boxes(graph), 0))
+        return svg.inside(layout.place(boxes(graph), 0))
     except OutsideError:
         return ""
-
-
-def _boxes(graph: Graph) -> Box:
-    """Folded, unless equal repeats hold repeats of different lengths, which folding does not join."""
-    try:
-        return boxes(graph)
-    except ValueError:
-        return boxes(graph, fold=False)

@@ -21,6 +21,8 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import archlang
 from archlang.catalogue import ZooEntry, nets
@@ -198,6 +200,26 @@ def test_what_only_looks_alike_is_not_folded() -> None:
     assert folded("conv(8, 3)\nconv(8, 3, s=2)") == [("conv 3x3, 8", 1), ("conv 3x3, 8, /2", 1)]
     assert folded("conv(8, 3, pad=0)\nconv(8, 3)") == [("conv 3x3, 8", 1)] * 2  # other padding
     assert folded("concat:\n  conv(8, 3)\n  conv(8, 3)")[:2] == [("conv 3x3, 8", 1)] * 2  # side by side
+
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=LENGTHS, project=st.booleans())
+@example(rows=[(3, 1), (2, 1)], project=False)
+@example(rows=[(2, 1), (1, 2), (2, 1), (1, 2)], project=True)
+def test_repeats_of_different_lengths_stay_apart(rows: list[tuple[int, int]], project: bool) -> None:
+    """Every convolution is counted once: in its box, times the repeats around it."""
+    first = "    conv(8, 1)\n" if project else ""
+    text = f"block unit(n):\n  residual:\n{first}    conv(8, 3) * n\n\nnet N:\n  input 8x32x32\n"
+    text += "".join(f"  unit({n}) * {times}\n" for n, times in rows)
+
+    def convolutions(box: Box) -> int:
+        inside = sum(map(convolutions, box.children)) if box.children else box.title.startswith("conv")
+        return box.count * inside
+
+    assert convolutions(boxes(archlang.loads(text).graph)) == sum((n + project) * times for n, times in rows)
 
 
 def test_a_result_that_is_read_later_ends_a_repeat() -> None:
