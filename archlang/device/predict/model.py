@@ -371,17 +371,25 @@ def fit(networks: Sequence[tuple[Graph, float]], execution: str | None = None) -
     are too few networks, OutsideError without SciPy.
     """
     candidates = (execution,) if execution else EXECUTIONS
-    models = [fit_samples([Sample(kernels(graph, each), ms) for graph, ms in networks], each) for each in candidates]
-    return min(models, key=lambda model: float(np.abs(model.held_out).mean()))
+    models = [_settled([Sample(kernels(graph, each), ms) for graph, ms in networks], each) for each in candidates]
+    return _with_interval(min(models, key=lambda model: float(np.abs(model.held_out).mean())))
 
 
 def fit_samples(samples: Sequence[Sample], execution: str) -> LatencyModel:
     """A model of samples whose kernels were found with `execution`. Raises as `fit` does."""
+    return _with_interval(_settled(samples, execution))
+
+
+def _settled(samples: Sequence[Sample], execution: str) -> LatencyModel:
+    """With the settings that suit the samples; how wide an interval is to be is not known yet."""
     if len(samples) < LEAST_SAMPLES:
         raise fail("E1011", f"{len(samples)} measurements are too few for a latency model", help="measure more of them")
-    settings = _conditioned(samples, execution, Settings()).tuned(None).settings
-    factor = _factor(samples, execution, settings)
-    return replace(_conditioned(samples, execution, settings), factor=factor)
+    plain = _conditioned(samples, execution, Settings())
+    return replace(plain, settings=plain.tuned(None).settings)
+
+
+def _with_interval(model: LatencyModel) -> LatencyModel:
+    return replace(model, factor=_factor(model.samples, model.execution, model.settings))
 
 
 def _conditioned(samples: Sequence[Sample], execution: str, settings: Settings) -> LatencyModel:
