@@ -1,6 +1,6 @@
 """A supernet beside training every candidate alone: do they agree, and what does a search on either find?
 
-    python -m benchmarks.supernet [--folder demo/supernet] [--quick]
+    python -m benchmarks.supernet [--folder demo/supernet] [--trials 48] [--workers 1] [--quick]
 
 Images are MNIST-5k's: 1,500 to test, a fifth of the others to choose by, the rest to train on.
 
@@ -11,7 +11,7 @@ Images are MNIST-5k's: 1,500 to test, a fifth of the others to choose by, the re
 3. Two searches with one strategy and seed: one trains each candidate, the other takes the supernet's accuracy. The
    members of both fronts, trained alone, are judged on the test images: the hypervolume over log10 of MACs.
 
-What is finished is in the folder: the same command goes on where it was stopped.
+What is finished is in the folder: the same command goes on where it was stopped, and with more trials from there.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ ALONE = Recipe(epochs=8, batch_size=64)
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done. networks, seeds: that are trained alone. epochs: of the supernet. trials: of each search."""
+    """How much is done. networks, seeds: that are trained alone. epochs: of the supernet. trials: of each search.
+    workers: candidates that are trained at once."""
 
     networks: int = 30
     seeds: int = 2
     epochs: int = 60
     trials: int = 48
+    workers: int = 1
 
 
 QUICK = Effort(3, 1, 1, 3)
@@ -256,30 +258,34 @@ def trained(candidate: Candidate) -> dict[str, float]:
 trained.metrics = ("accuracy", "test", "cpu")  # type: ignore[attr-defined]
 
 
-def _by_training(folder: Path, trials: int) -> Found:
-    result = _search(folder / "training", "benchmarks.supernet:trained", trials)
+def _by_training(folder: Path, effort: Effort) -> Found:
+    result = _search(folder / "training", "benchmarks.supernet:trained", effort.trials, effort.workers)
     spent = sum(trial.metrics["cpu"] for trial in _done(folder / "training"))
     front = [Member(each.metrics["macs"], each.metrics["test"]) for each in result.progress.front]
     return Found(front, spent, 0.0)
 
 
-def _on_supernet(folder: Path, trials: int) -> Found:
-    seconds = folder / "search.json"
+def _on_supernet(folder: Path, effort: Effort) -> Found:
+    """The seconds of a search that goes on are those of all its goes."""
+    file, evaluator = folder / "search.json", f"supernet(file='{folder / 'supernet.safetensors'}')"
+    seconds = json.loads(file.read_text()) if file.exists() else {"cpu": 0.0, "trials": 0}
     begun = time.process_time()
-    evaluator = f"supernet(file='{folder / 'supernet.safetensors'}')"
-    result = _search(folder / "shared", evaluator, trials)
-    if not seconds.exists():
-        write_whole(seconds, json.dumps({"cpu": time.process_time() - begun}))
+    result = _search(folder / "shared", evaluator, effort.trials)
+    if seconds["trials"] != effort.trials:
+        seconds = {"cpu": seconds["cpu"] + time.process_time() - begun, "trials": effort.trials}
+        write_whole(file, json.dumps(seconds))
     members = [
         _alone(folder, f"front-{trial.digest}", space().graph(trial.picks), 0) for trial in result.progress.front
     ]
     front = [Member(float(each.macs), each.test) for each in members]
-    return Found(front, json.loads(seconds.read_text())["cpu"], sum(each.seconds for each in members))
+    return Found(front, seconds["cpu"], sum(each.seconds for each in members))
 
 
-def _search(folder: Path, evaluator: str, trials: int) -> SearchResult:
+def _search(folder: Path, evaluator: str, trials: int, workers: int = 1) -> SearchResult:
     """A search, or what is left of it."""
-    options = Options(evaluator=evaluator, data="benchmarks.supernet:data", trials=trials, folder=folder)
+    options = Options(
+        evaluator=evaluator, data="benchmarks.supernet:data", trials=trials, workers=workers, folder=folder
+    )
     plan, _ = plan_of(search(), options)
     print(f"3. search with {evaluator}: {trials} candidates", flush=True)
     result = run(plan, (folder / DATABASE).exists())
@@ -310,14 +316,18 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    arguments = parser("supernet", __doc__, "three networks").parse_args()
+    wanted = parser("supernet", __doc__, "three networks")
+    wanted.add_argument("--trials", type=int, metavar="N", help=f"of each search; {Effort.trials} if not given")
+    wanted.add_argument("--workers", type=int, metavar="N", default=1, help="candidates that are trained at once")
+    arguments = wanted.parse_args()
     effort, folder = QUICK if arguments.quick else Effort(), arguments.folder
+    effort = replace(effort, trials=arguments.trials or effort.trials, workers=arguments.workers)
     training = _supernet(folder, effort)
     nets = _all_alone(folder, effort)
     found, rows = taus(folder, nets)
     fronts = {
-        "on the supernet": _on_supernet(folder, effort.trials),
-        "by training": _by_training(folder, effort.trials),
+        "on the supernet": _on_supernet(folder, effort),
+        "by training": _by_training(folder, effort),
     }
     _report(folder, training, found, rows, fronts)
 
@@ -352,6 +362,8 @@ def _report(
     print("\n" + terminal(series, TITLES) + "\n")
     for name, each_found in fronts.items():
         times = f"{each_found.seconds:.0f} s of CPU, and {each_found.front_seconds:.0f} s to train the front"
+        if name == "on the supernet":
+            times += f" and {training:.0f} s to train the supernet"
         print(f"search {name}: hypervolume {volumes[name]:.4f} in {times}")
 
 
