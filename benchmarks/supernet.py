@@ -128,7 +128,7 @@ def sampled(count: int) -> list[dict[str, int]]:
     return list(found.values())
 
 
-def _alone(folder: Path, name: str, graph: Graph, seed: int) -> Alone:
+def alone_kept(folder: Path, name: str, graph: Graph, seed: int) -> Alone:
     """From the folder, where it has been trained before."""
     file = folder / "alone" / f"{name}-{seed}.json"
     if not file.exists():
@@ -137,14 +137,14 @@ def _alone(folder: Path, name: str, graph: Graph, seed: int) -> Alone:
     return Alone(**json.loads(file.read_text()))
 
 
-def _all_alone(folder: Path, effort: Effort) -> list[list[Alone]]:
+def all_alone(folder: Path, effort: Effort) -> list[list[Alone]]:
     """By network, then by seed. The first seed of all networks comes first, so that what is there can be looked at."""
     print(f"2. {effort.networks} networks are trained alone, from {effort.seeds} seeds each", flush=True)
     graphs = [space().graph(picks) for picks in sampled(effort.networks)]
     found: list[list[Alone]] = [[] for _ in graphs]
     for seed in range(effort.seeds):
         for i, graph in enumerate(graphs):
-            found[i].append(_alone(folder, f"{i:02}", graph, seed))
+            found[i].append(alone_kept(folder, f"{i:02}", graph, seed))
             print(f"   network {i}, seed {seed}: {percent(found[i][-1].test)}", flush=True)
     return found
 
@@ -157,7 +157,7 @@ def _supernet(folder: Path, effort: Effort) -> float:
     file, seconds = folder / "supernet.safetensors", folder / "supernet.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        clock = _Clock(seconds)
+        clock = Clock(seconds)
         net = build(space())
         recipe = Recipe(epochs=effort.epochs, batch_size=64, lr=0.02)
         print(f"1. the supernet is trained for {effort.epochs} epochs", flush=True)
@@ -167,7 +167,7 @@ def _supernet(folder: Path, effort: Effort) -> float:
     return spent
 
 
-class _Clock:
+class Clock:
     """Seconds of CPU, of all goes together, written down after every epoch."""
 
     def __init__(self, file: Path) -> None:
@@ -208,10 +208,10 @@ def taus(folder: Path, nets: list[list[Alone]]) -> tuple[list[Tau], list[dict[st
     rows = [
         {"alone": float(true[i]), **{name: float(score[i]) for name, score in scores.items()}} for i in range(len(nets))
     ]
-    return [_tau(name, score, others.get(name, true)) for name, score in scores.items()], rows
+    return [tau_of(name, score, others.get(name, true)) for name, score in scores.items()], rows
 
 
-def _tau(name: str, score: Floats, true: Floats) -> Tau:
+def tau_of(name: str, score: Floats, true: Floats) -> Tau:
     generator = np.random.default_rng(0)
     drawn = generator.integers(0, len(true), (BOOTSTRAPS, len(true)))
     spread = [_kendall(score[rows], true[rows]) for rows in drawn]
@@ -275,7 +275,7 @@ def _on_supernet(folder: Path, effort: Effort) -> Found:
         seconds = {"cpu": seconds["cpu"] + time.process_time() - begun, "trials": effort.trials}
         write_whole(file, json.dumps(seconds))
     members = [
-        _alone(folder, f"front-{trial.digest}", space().graph(trial.picks), 0) for trial in result.progress.front
+        alone_kept(folder, f"front-{trial.digest}", space().graph(trial.picks), 0) for trial in result.progress.front
     ]
     front = [Member(float(each.macs), each.test) for each in members]
     return Found(front, seconds["cpu"], sum(each.seconds for each in members))
@@ -323,7 +323,7 @@ def main() -> None:
     effort, folder = QUICK if arguments.quick else Effort(), arguments.folder
     effort = replace(effort, trials=arguments.trials or effort.trials, workers=arguments.workers)
     training = _supernet(folder, effort)
-    nets = _all_alone(folder, effort)
+    nets = all_alone(folder, effort)
     found, rows = taus(folder, nets)
     fronts = {
         "on the supernet": _on_supernet(folder, effort),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archlang.errors import ArchError
-from benchmarks.supernet import WORST, Member, _tau, data, hypervolume, sampled, space
+from benchmarks.supernet import WORST, Member, data, hypervolume, sampled, space, tau_of
 
 
 def by_counting(front: list[Member], most: float) -> float:
@@ -31,12 +31,12 @@ def test_tau_and_its_interval() -> None:
     """Of numbers with a known share of discordant pairs; the interval of pure chance holds 0."""
     rng = np.random.default_rng(0)
     ordered = np.arange(30.0)
-    found = _tau("x", ordered, ordered)
+    found = tau_of("x", ordered, ordered)
     assert (found.tau, found.low, found.high) == pytest.approx((1, 1, 1))
     swapped = ordered.copy()
     swapped[[0, 1]] = swapped[[1, 0]]
-    assert _tau("x", swapped, ordered).tau == pytest.approx(1 - 2 / (30 * 29 / 2))
-    chance = _tau("x", rng.normal(size=30), rng.normal(size=30))
+    assert tau_of("x", swapped, ordered).tau == pytest.approx(1 - 2 / (30 * 29 / 2))
+    chance = tau_of("x", rng.normal(size=30), rng.normal(size=30))
     assert chance.low < 0 < chance.high
 
 
