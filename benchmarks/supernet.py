@@ -8,8 +8,9 @@ Images are MNIST-5k's: 1,500 to test, a fifth of the others to choose by, the re
 2. 30 random sub-networks are trained alone, from two seeds each. Kendall's tau between the supernet's accuracies, with
    recalibrated BatchNorms, and the mean of theirs, both on the test images, with a bootstrap interval, beside the tau
    of MACs and of parameters.
-3. Two searches with one strategy and seed: one trains each candidate, the other takes the supernet's accuracy. The
-   members of both fronts, trained alone, are judged on the test images: the hypervolume over log10 of MACs.
+3. Three searches with one strategy and seed: one trains each candidate, one takes the supernet's accuracy, and one
+   that after a further epoch of training alone. The members of all fronts, trained alone, are judged on the test
+   images: the hypervolume over log10 of MACs.
 
 What is finished is in the folder: the same command goes on where it was stopped, and with more trials from there.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -54,6 +56,13 @@ WORST = 0.5
 """The accuracy that a hypervolume is measured from."""
 
 TITLES = ("log10 of multiply-accumulates", "accuracy on the test images, %")
+
+MARKS = (
+    ("by training", "o", "#c0392b"),
+    ("on the supernet", "*", "#1f6fb2"),
+    ("on the supernet, one epoch more", "+", "#2e8b57"),
+)
+"""Of each search: its letter in the terminal, and its colour."""
 
 SPACE = Path(__file__).with_suffix(".arch")
 ALONE = Recipe(epochs=8, batch_size=64)
@@ -265,20 +274,28 @@ def _by_training(folder: Path, effort: Effort) -> Found:
     return Found(front, spent, 0.0)
 
 
-def _on_supernet(folder: Path, effort: Effort) -> Found:
-    """The seconds of a search that goes on are those of all its goes."""
-    file, evaluator = folder / "search.json", f"supernet(file='{folder / 'supernet.safetensors'}')"
+def _on_supernet(folder: Path, effort: Effort, epochs: int = 0) -> Found:
+    """epochs: that each sub-network is trained further. The seconds are those of all goes together, and of the workers."""
+    name = f"tuned-{epochs}" if epochs else "shared"
+    file = folder / f"{name}.json"
+    evaluator = f"supernet(file='{folder / 'supernet.safetensors'}', epochs={epochs}, keep=false)"
     seconds = json.loads(file.read_text()) if file.exists() else {"cpu": 0.0, "trials": 0}
-    begun = time.process_time()
-    result = _search(folder / "shared", evaluator, effort.trials)
+    begun = _cpu()
+    result = _search(folder / name, evaluator, effort.trials, effort.workers if epochs else 1)
     if seconds["trials"] != effort.trials:
-        seconds = {"cpu": seconds["cpu"] + time.process_time() - begun, "trials": effort.trials}
+        seconds = {"cpu": seconds["cpu"] + _cpu() - begun, "trials": effort.trials}
         write_whole(file, json.dumps(seconds))
     members = [
         alone_kept(folder, f"front-{trial.digest}", space().graph(trial.picks), 0) for trial in result.progress.front
     ]
     front = [Member(float(each.macs), each.test) for each in members]
     return Found(front, seconds["cpu"], sum(each.seconds for each in members))
+
+
+def _cpu() -> float:
+    """Seconds of this process, and of its workers that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _search(folder: Path, evaluator: str, trials: int, workers: int = 1) -> SearchResult:
@@ -327,6 +344,7 @@ def main() -> None:
     found, rows = taus(folder, nets)
     fronts = {
         "on the supernet": _on_supernet(folder, effort),
+        "on the supernet, one epoch more": _on_supernet(folder, effort, 1),
         "by training": _by_training(folder, effort),
     }
     _report(folder, training, found, rows, fronts)
@@ -351,7 +369,7 @@ def _report(
             colour,
             tuple((math.log10(each.macs), 100 * each.test) for each in fronts[name].front),
         )
-        for name, mark, colour in (("by training", "o", "#c0392b"), ("on the supernet", "*", "#1f6fb2"))
+        for name, mark, colour in MARKS
     ]
     write_whole(folder / "fronts.svg", svg(series, TITLES))
     print(
@@ -362,7 +380,7 @@ def _report(
     print("\n" + terminal(series, TITLES) + "\n")
     for name, each_found in fronts.items():
         times = f"{each_found.seconds:.0f} s of CPU, and {each_found.front_seconds:.0f} s to train the front"
-        if name == "on the supernet":
+        if name != "by training":
             times += f" and {training:.0f} s to train the supernet"
         print(f"search {name}: hypervolume {volumes[name]:.4f} in {times}")
 

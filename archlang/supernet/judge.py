@@ -68,15 +68,19 @@ class Judge:
         self._known = torch.from_numpy(data.x_train[drawn]).to(device)
         self._images, self._labels = torch.from_numpy(data.x_test), torch.from_numpy(data.y_test)
 
+    def select(self, picks: Mapping[str, int]) -> None:
+        """Leave the net in evaluation mode, with these picks and BatchNorm statistics of their own. Raises ArchError
+        where the picks do not fit the space."""
+        self._net.select(picks)
+        self._net.recalibrate(list(self._batches(self._known)))
+        self._net.eval()
+
     def accuracy(self, picks: Mapping[str, int]) -> float:
-        """Share of the test images that the sub-network labels right, with BatchNorm statistics of its own. Raises
-        ArchError where the picks do not fit the space. The net is left in evaluation mode, with these picks."""
+        """Share of the test images that the sub-network labels right. Selects it, and raises, as `select` does."""
         import torch
 
+        self.select(picks)
         net, hits = self._net, 0
-        net.select(picks)
-        net.recalibrate(list(self._batches(self._known)))
-        net.eval()
         labels = torch.split(self._labels, BATCH)
         with torch.no_grad():
             for x, y in zip(self._batches(self._images), labels, strict=True):

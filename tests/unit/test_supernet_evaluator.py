@@ -15,10 +15,12 @@ from archlang.search.evaluators import make
 from archlang.search.evaluators.setting import Setting
 from archlang.search.evaluators.supernet import SupernetEvaluator
 from archlang.search.space import Space
+from archlang.search.trained import TrainedWeights
 from archlang.search.trial import Candidate, Metrics
 from archlang.supernet.checkpoint import load
-from archlang.supernet.judge import load_images
+from archlang.supernet.judge import Judge, load_images
 from archlang.supernet.net import build
+from archlang.train import Recipe, train
 from tests.e2e.program import archlang as run
 from tests.unit.supernets import space_of
 from tests.unit.test_supernet import refused
@@ -50,9 +52,9 @@ def file(space: Space, tmp_path: Path) -> Path:
     return tmp_path / "tiny.safetensors"
 
 
-def candidate(space: Space, seed: int) -> Candidate:
+def candidate(space: Space, seed: int, fidelity: float = 1.0) -> Candidate:
     picks = dict(space.sample(Random(seed)))
-    return Candidate(seed, space.graph(picks), space.canonical(picks).sketch.amounts, picks=picks)
+    return Candidate(seed, space.graph(picks), space.canonical(picks).sketch.amounts, fidelity, picks=picks)
 
 
 def evaluated(evaluator: SupernetEvaluator, one: Candidate) -> Metrics:
@@ -93,6 +95,34 @@ def test_the_metrics_of_the_int8_file(space: Space, file: Path) -> None:
     assert evaluator.metrics[-2:] == ("flash", "accuracy_int8")
 
 
+def test_a_sub_network_is_trained_further(space: Space, file: Path) -> None:
+    """From the weights that are cut, by the search's recipe, with its own number of epochs."""
+    evaluator = evaluator_of(space, file, "flash", "accuracy_int8", options=", recalibration=64, epochs=2")
+    one = candidate(space, 4)
+    steps = list(evaluator.prepare()(one))
+    assert [name for step in steps[1:] for name in step] == ["flash", "accuracy", "accuracy_int8"]
+    accuracy = steps[2]["accuracy"]
+    assert accuracy > evaluated(evaluator_of(space, file, options=", recalibration=64"), one)["accuracy"] + 0.2
+
+    net = load(file, space_of(TEXT))
+    data = load_images("digits", one.graph)
+    Judge(net, data, 64).select(one.picks)
+    trained = train(one.graph, data, Recipe(epochs=2), net.cut(one.picks).weights)
+    assert accuracy == trained.accuracy
+    kept = TrainedWeights(file.parent / "weights").read(one.trial)
+    assert kept is not None
+    assert kept[0].digest == one.graph.digest
+    assert all(np.array_equal(array, trained.weights[name]) for name, array in kept[1].items())
+
+
+def test_a_lower_fidelity_trains_for_fewer_epochs(space: Space, file: Path) -> None:
+    whole, half = (evaluator_of(space, file, options=f", recalibration=64, epochs={n}, keep=false") for n in (4, 2))
+    assert evaluated(whole, candidate(space, 5, 0.5)) == evaluated(half, candidate(space, 5))
+    assert not (file.parent / "weights").exists()
+    assert whole.identity() != half.identity()
+    assert (whole.isolated, evaluator_of(space, file).isolated) == (True, False)
+
+
 def test_workers_get_the_evaluator_and_the_picks(space: Space, file: Path) -> None:
     evaluator, one = evaluator_of(space, file, options=", recalibration=64"), candidate(space, 2)
     sent = pickle.loads(pickle.dumps((evaluator, one.shipped())))
@@ -106,6 +136,8 @@ def test_what_cannot_be_evaluated(space: Space, file: Path) -> None:
         evaluator_of(space, file.with_name("none.safetensors"))
     with refused("E1202", "at least one image"):
         evaluator_of(space, file, options=", recalibration=0")
+    with refused("E1202", "-1 epochs"):
+        evaluator_of(space, file, options=", epochs=-1")
     with refused("E1211", "has no data"):
         make(f'supernet(file="{file}")', Setting(file.parent, space=space))
     with refused("E1214", "one without"):
@@ -118,7 +150,8 @@ def test_another_supernet_is_another_evaluation(space: Space, file: Path) -> Non
     assert evaluator_of(space, file).identity() != before
 
 
-def test_a_search(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", ["", ", epochs=1"])
+def test_a_search(options: str, tmp_path: Path) -> None:
     path = tmp_path / "tiny.arch"
     path.write_text(TEXT)
     from archlang.search.space import load_search
@@ -126,7 +159,7 @@ def test_a_search(tmp_path: Path) -> None:
     space = load_search(str(path)).space
     assert isinstance(space, Space)
     build(space).save(tmp_path / "tiny.safetensors")
-    evaluator = f'supernet(file="{tmp_path / "tiny.safetensors"}", recalibration=64)'
+    evaluator = f'supernet(file="{tmp_path / "tiny.safetensors"}", recalibration=64{options})'
     done = run("search", str(path), "--evaluator", evaluator, "--trials", "4", "--run", str(tmp_path / "run"), "--json")
     assert done.status == 0, done.err
     found = json.loads(done.out)
