@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axes:
-    """The ranges of a plot, with a margin."""
+    """The ranges of a plot, with a margin. The first begins at 0 unless all points are far from it."""
 
     low: Point
     high: Point
@@ -40,7 +40,10 @@ class Axes:
     def of(cls, series: Sequence[Series]) -> Axes:
         xs, ys = zip(*(point for each in series for point in each.points), strict=True)
         margin = 0.08 * ((max(ys) - min(ys)) or 1.0)
-        return cls((0.0, min(ys) - margin), (1.05 * max(xs), max(ys) + margin))
+        left, right = min(xs), max(xs)
+        beside = 0.05 * (right - left)
+        x0, x1 = (left - beside, right + beside) if left > right / 2 and right > left else (0.0, 1.05 * right)
+        return cls((x0, min(ys) - margin), (x1, max(ys) + margin))
 
     def share(self, point: Point) -> Point:
         """Where the point is, from 0 to 1 along both axes."""
@@ -78,7 +81,8 @@ def svg(series: Sequence[Series], titles: tuple[str, str]) -> str:
     for i, each in enumerate(series):
         parts.append(_steps(axes, each))
         parts += [_dot(axes, each, point) for point in each.points]
-        parts.append(_text(LEFT + 16, TOP + 20 + 18 * i, f"● {each.name}", fill=each.colour))
+        below = HEIGHT - BOTTOM - 14 - 18 * (len(series) - 1 - i)  # fronts rise to the right: it is empty there
+        parts.append(_text(WIDTH - RIGHT - 16, below, f"{each.name} ●", "end", each.colour))
     style = 'font-family="sans-serif" font-size="13"'
     body = "\n".join(parts)
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'

@@ -275,7 +275,7 @@ def _by_training(folder: Path, effort: Effort) -> Found:
 
 
 def _on_supernet(folder: Path, effort: Effort, epochs: int = 0) -> Found:
-    """epochs: that each sub-network is trained further. The seconds are those of all goes together, and of the workers."""
+    """epochs: that each sub-network is trained further. The seconds are those of all goes, the workers' too."""
     name = f"tuned-{epochs}" if epochs else "shared"
     file = folder / f"{name}.json"
     evaluator = f"supernet(file='{folder / 'supernet.safetensors'}', epochs={epochs}, keep=false)"

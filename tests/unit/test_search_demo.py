@@ -66,6 +66,16 @@ def test_the_plots_show_every_point_where_it_is() -> None:
     assert star < min(i for i, line in enumerate(frame) if "o" in line)
 
 
+def test_an_axis_begins_where_the_points_do() -> None:
+    def left(*xs: float) -> float:
+        return Axes.of([Series("s", "o", "red", tuple((x, 90.0 + x) for x in xs))]).low[0]
+
+    assert left(0.05, 0.29) == 0.0
+    assert left(3.0, 6.0, 5.0) == 0.0
+    assert left(3.2, 6.0) == pytest.approx(3.06)
+    assert left(4.0) == 0.0
+
+
 @pytest.mark.slow
 def test_the_whole_in_little(tmp_path: Path) -> None:
     pytest.importorskip("mlxtend")
