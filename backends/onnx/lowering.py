@@ -336,9 +336,11 @@ def _crop(op: Crop, at: Place) -> None:
 
 
 def _shift(op: Shift, at: Place) -> None:
+    """Padded first: ONNX Runtime merges a `Pad` into the pool that reads it, as if a pool's padding were zeros."""
     _, h, w = at.types[0].shape
-    kept = at.step("Slice", at.x, at.ints("starts", op.by, op.by), at.ints("ends", h, w), at.ints("axes", 2, 3))
-    at.last("Pad", kept, at.ints("pads", 0, 0, 0, 0, 0, 0, op.by, op.by))
+    padded = at.step("Pad", at.x, at.ints("pads", 0, 0, 0, 0, 0, 0, op.by, op.by))
+    ends = at.ints("starts", op.by, op.by), at.ints("ends", h + op.by, w + op.by)
+    at.last("Slice", padded, *ends, at.ints("axes", 2, 3))
 
 
 def _zero(op: Zero, at: Place) -> None:

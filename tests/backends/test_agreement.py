@@ -131,6 +131,12 @@ def test_random_networks(graph: Graph) -> None:
     assert_agree(graph, *able)
 
 
+@pytest.mark.parametrize("pool", ["avgpool(1, s=2)", "avgpool(3)", "maxpool(1)", "maxpool(3)", "maxpool(3, pad=0)"])
+def test_pools_behind_a_shift(pool: str) -> None:
+    """ONNX Runtime merges a `Pad` into the pool behind it, whether that is right or not."""
+    assert_agree(archlang.loads(f"net N:\n  input 2x6x6\n  shift(1) -> {pool}\n").graph, *BACKENDS)
+
+
 @given(scoped_networks())
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_scopes_in_pytorch(graph: Graph) -> None:
